@@ -15,45 +15,51 @@ impl Name {
         Self("repository".to_owned())
     }
 
-    /// A key slot.
+    /// A key slot of a master epoch.
     #[must_use]
-    pub fn key_slot(repository: RepositoryId, slot: u64) -> Self {
-        Self(format!("keys/{repository}/{slot:016x}"))
-    }
-
-    /// What says that a key slot was revoked.
-    #[must_use]
-    pub fn key_slot_revoked(repository: RepositoryId, slot: u64) -> Self {
-        Self(format!("keys/{repository}/{slot:016x}-revoked"))
+    pub fn key_slot(repository: RepositoryId, epoch: u32, slot: u64) -> Self {
+        Self(format!("keys/{repository}/{epoch:016x}/{slot:016x}"))
     }
 
     /// A domain's keys of one epoch.
     #[must_use]
-    pub fn domain_keys(domain: DomainId, epoch: u64) -> Self {
+    pub fn domain_keys(domain: DomainId, epoch: u32) -> Self {
         Self(format!("domains/{domain}/keys/{epoch:016x}"))
     }
 
     /// A record. Inverted, so that a listing begins with the newest.
     #[must_use]
-    pub fn record(lineage: LineageId, sequence: u64) -> Self {
-        Self(format!("lineages/{lineage}/{:016x}", u64::MAX - sequence))
+    pub fn record(domain: DomainId, lineage: LineageId, sequence: u64) -> Self {
+        Self(format!("{}{:016x}", records_of(domain, lineage), u64::MAX - sequence))
     }
 
     /// A pack.
     #[must_use]
-    pub fn pack(lineage: LineageId, sequence: u64, nonce: Nonce) -> Self {
-        Self(format!("packs/{lineage}/{sequence:016x}/{nonce}"))
+    pub fn pack(domain: DomainId, lineage: LineageId, sequence: u64, nonce: Nonce) -> Self {
+        Self(format!("{}packs/{sequence:016x}/{nonce}", below(domain, lineage)))
+    }
+
+    /// Where a compacted pack's frames went.
+    #[must_use]
+    pub fn forward(domain: DomainId, lineage: LineageId, sequence: u64, nonce: Nonce) -> Self {
+        Self(format!("{}forwards/{sequence:016x}/{nonce}", below(domain, lineage)))
     }
 
     /// An entry of a register.
     #[must_use]
     pub fn entry(register: Register, number: u64) -> Self {
         Self(match register {
-            Register::Boundaries(lineage) => format!("boundaries/{lineage}/{number:016x}"),
-            Register::Forks(lineage) => format!("forks/{lineage}/{number:016x}"),
+            Register::Boundaries(domain, lineage) => format!("{}boundaries/{number:016x}", below(domain, lineage)),
+            Register::Pins(domain, lineage) => format!("{}pins/{number:016x}", below(domain, lineage)),
             Register::Snapshots => format!("snapshots/{number:016x}"),
             Register::Collections => format!("collections/{number:016x}"),
         })
+    }
+
+    /// What withdraws the entry or key slot with this name.
+    #[must_use]
+    pub fn withdrawn(&self) -> Self {
+        Self(format!("{}-withdrawn", self.0))
     }
 
     /// The text of the name.
@@ -85,26 +91,38 @@ impl fmt::Debug for Name {
 /// A contiguous series of numbered objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Register {
-    /// Sequences below which a lineage's records may be missing.
-    Boundaries(LineageId),
-    /// Lineages that continue from a checkpoint of this one.
-    Forks(LineageId),
+    /// Which records of a lineage remain below a sequence.
+    Boundaries(DomainId, LineageId),
+    /// Checkpoints of a lineage that must stay.
+    Pins(DomainId, LineageId),
     /// Named sets of checkpoints.
     Snapshots,
     /// The log of the collector's role.
     Collections,
 }
 
+/// The prefix of all of a lineage's objects.
+#[must_use]
+pub fn below(domain: DomainId, lineage: LineageId) -> String {
+    format!("{}{lineage}/", lineages_of(domain))
+}
+
+/// The prefix under which a domain's lineages lie.
+#[must_use]
+pub fn lineages_of(domain: DomainId) -> String {
+    format!("domains/{domain}/lineages/")
+}
+
 /// The prefix under which a lineage's records lie, newest first in a listing.
 #[must_use]
-pub fn records_of(lineage: LineageId) -> String {
-    format!("lineages/{lineage}/")
+pub fn records_of(domain: DomainId, lineage: LineageId) -> String {
+    format!("{}log/", below(domain, lineage))
 }
 
 /// The sequence of a record by its name; `None` if the name is not one of this lineage's records.
 #[must_use]
-pub fn sequence_of(lineage: LineageId, name: &Name) -> Option<u64> {
-    let digits = name.as_str().strip_prefix(&records_of(lineage))?;
+pub fn sequence_of(domain: DomainId, lineage: LineageId, name: &Name) -> Option<u64> {
+    let digits = name.as_str().strip_prefix(&records_of(domain, lineage))?;
     let inverted = u64::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 16)?;
     Some(u64::MAX - inverted)
 }
@@ -115,12 +133,13 @@ mod tests {
 
     #[test]
     fn newer_records_sort_first_and_names_can_be_read_back() {
-        let lineage = LineageId::new([7; 16]);
-        let names: Vec<_> = [300, 2, 1].map(|sequence| Name::record(lineage, sequence)).into();
+        let (domain, lineage) = (DomainId::new([6; 16]), LineageId::new([7; 16]));
+        let names: Vec<_> = [300, 2, 1].map(|sequence| Name::record(domain, lineage, sequence)).into();
         assert!(names.is_sorted());
-        assert_eq!(sequence_of(lineage, &names[0]), Some(300));
-        assert_eq!(sequence_of(LineageId::new([8; 16]), &names[0]), None);
-        assert_eq!(names[2].as_str(), "lineages/07070707070707070707070707070707/fffffffffffffffe");
+        assert_eq!(sequence_of(domain, lineage, &names[0]), Some(300));
+        assert_eq!(sequence_of(domain, LineageId::new([8; 16]), &names[0]), None);
+        let expected = "domains/06060606060606060606060606060606/lineages/07070707070707070707070707070707/log/fffffffffffffffe";
+        assert_eq!(names[2].as_str(), expected);
         assert_eq!(Name::listed(names[0].as_str()).as_ref(), Some(&names[0]));
     }
 

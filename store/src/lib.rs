@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The repository: what is stored, and how it is read, written, checked and restored.
+//!
+//! The bytes are those of `docs/format.md`. [`transport`] is the only seam to the outside.
+
+pub mod codec;
+pub mod error;
+pub mod frame;
+pub mod key;
+pub mod name;
+pub mod seal;
+pub mod transport;
+pub mod tree;
+
+pub use error::{Result, StoreError};

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+//! S3. The only file that names the AWS SDK.
+
+use super::{Body, Created, Failure, Page, Range, Transport, TransportError};
+use crate::name::Name;
+use async_trait::async_trait;
+use aws_config::BehaviorVersion;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{ConfigBag, Credentials, Intercept, Region, RuntimeComponents, StalledStreamProtectionConfig};
+use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::primitives::{ByteStream, SdkBody};
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use std::fmt;
+use std::time::Duration;
+
+/// Where a repository lies, and how to reach it.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// The bucket.
+    pub bucket: String,
+    /// What all names begin with; empty, or without a slash at either end.
+    pub prefix: String,
+    /// Another endpoint than Amazon's: `https://host:port`.
+    pub endpoint: Option<String>,
+    /// The region; the environment's or the profile's if not given, `us-east-1` if there is none.
+    pub region: Option<String>,
+    /// The bucket in the path instead of the host name. Default: with another endpoint, yes.
+    pub path_style: Option<bool>,
+    /// A profile of the AWS configuration files.
+    pub profile: Option<String>,
+    /// Access key and secret; the usual AWS chain if not given.
+    pub credentials: Option<(String, String)>,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s3://{}/{} at {}", self.bucket, self.prefix, self.endpoint.as_deref().unwrap_or("AWS"))
+    }
+}
+
+/// No answer within these means: unavailable. An upload of 16 MiB at 1 MiB/s must fit into the last.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const READ_TIMEOUT: Duration = Duration::from_secs(20);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A bucket, or a prefix of one.
+#[derive(Clone)]
+pub struct S3 {
+    client: Client,
+    bucket: String,
+    prefix: String,
+    location: String,
+}
+
+impl fmt::Debug for S3 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.location)
+    }
+}
+
+impl S3 {
+    /// A client for this place. Reads the usual AWS environment and files; asks no server anything yet.
+    pub async fn new(options: Options) -> Self {
+        let mut loader = aws_config::defaults(BehaviorVersion::latest());
+        if let Some(profile) = &options.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some((access, secret)) = &options.credentials {
+            loader = loader.credentials_provider(Credentials::new(access, secret, None, None, "options"));
+        }
+        let shared = loader.load().await;
+        let region = options.region.clone().map(Region::new).or_else(|| shared.region().cloned());
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+            .operation_timeout(ATTEMPT_TIMEOUT)
+            .build();
+        let mut config = aws_sdk_s3::config::Builder::from(&shared)
+            .region(region.unwrap_or_else(|| Region::from_static("us-east-1")))
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts)
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .force_path_style(options.path_style.unwrap_or(options.endpoint.is_some()));
+        if let Some(endpoint) = &options.endpoint {
+            config = config.endpoint_url(endpoint);
+        }
+        let location = format!("{options:?}");
+        Self { client: Client::from_conf(config.build()), bucket: options.bucket, prefix: options.prefix, location }
+    }
+
+    fn key(&self, name: &str) -> String {
+        if self.prefix.is_empty() { name.to_owned() } else { format!("{}/{name}", self.prefix) }
+    }
+
+    fn without_prefix<'a>(&self, key: &'a str) -> Option<&'a str> {
+        if self.prefix.is_empty() { Some(key) } else { key.strip_prefix(&self.prefix)?.strip_prefix('/') }
+    }
+
+    /// Creates the bucket, if this identity may: for the demo and tests.
+    ///
+    /// # Errors
+    /// If the store refuses, other than because it exists.
+    pub async fn create_bucket(&self) -> Result<(), TransportError> {
+        let result = self.client.create_bucket().bucket(&self.bucket).send().await;
+        match result.map_err(|error| failed("create bucket", &self.bucket, &error)) {
+            Err(error) if error.message.contains("BucketAlreadyOwnedByYou") => Ok(()),
+            result => result.map(|_| ()),
+        }
+    }
+}
+
+/// Tells the signer the body's hash, so that it isn't computed twice.
+#[derive(Debug)]
+struct Hashed(String);
+
+impl Intercept for Hashed {
+    fn name(&self) -> &'static str {
+        "Hashed"
+    }
+
+    fn modify_before_signing(
+        &self,
+        _: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        config.interceptor_state().store_put(aws_runtime::auth::PayloadSigningOverride::Precomputed(self.0.clone()));
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Transport for S3 {
+    async fn create(&self, name: &Name, body: &Body) -> Result<Created, TransportError> {
+        let request = self.client.put_object().bucket(&self.bucket).key(self.key(name.as_str()));
+        let result = request
+            .if_none_match("*")
+            .checksum_sha256(STANDARD.encode(body.sha256))
+            .content_length(i64::try_from(body.bytes.len()).unwrap_or(i64::MAX))
+            .body(ByteStream::new(SdkBody::from(body.bytes.clone())))
+            .customize()
+            .interceptor(Hashed(hex::encode(body.sha256)))
+            .send()
+            .await;
+        match result {
+            Ok(_) => Ok(Created::Yes),
+            Err(error) if status(&error) == Some(412) => Ok(Created::Exists),
+            Err(error) => Err(failed("put", name.as_str(), &error)),
+        }
+    }
+
+    async fn get(&self, name: &Name, range: Range) -> Result<Bytes, TransportError> {
+        let mut request = self.client.get_object().bucket(&self.bucket).key(self.key(name.as_str()));
+        if let Range::From { offset, len } = range {
+            request = request.range(format!("bytes={offset}-{}", offset.saturating_add(len.saturating_sub(1))));
+        }
+        let lost = |message: String| TransportError {
+            operation: "get",
+            object: name.to_string(),
+            message,
+            failure: Failure::Unavailable,
+        };
+        let answer = request.send().await.map_err(|error| failed("get", name.as_str(), &error))?;
+        let announced = answer.content_length();
+        let body = tokio::time::timeout(ATTEMPT_TIMEOUT, answer.body.collect()).await;
+        let bytes = body
+            .map_err(|_| lost(format!("the body did not arrive within {ATTEMPT_TIMEOUT:?}")))?
+            .map_err(|error| lost(format!("the body was cut off: {error}")))?
+            .into_bytes();
+        if announced.is_some_and(|announced| announced != i64::try_from(bytes.len()).unwrap_or(i64::MAX)) {
+            return Err(lost(format!("{} bytes arrived of {}", bytes.len(), announced.unwrap_or(0))));
+        }
+        Ok(bytes)
+    }
+
+    async fn size(&self, name: &Name) -> Result<Option<u64>, TransportError> {
+        match self.client.head_object().bucket(&self.bucket).key(self.key(name.as_str())).send().await {
+            Ok(answer) => Ok(Some(answer.content_length().and_then(|len| u64::try_from(len).ok()).unwrap_or(0))),
+            Err(error) if status(&error) == Some(404) => Ok(None),
+            Err(error) => Err(failed("head", name.as_str(), &error)),
+        }
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&str>, by_level: bool, limit: u16) -> Result<Page, TransportError> {
+        let limit = limit.clamp(1, 1000);
+        let mut request = self.client.list_objects_v2().bucket(&self.bucket).prefix(self.key(prefix)).max_keys(limit.into());
+        if let Some(after) = after {
+            request = request.start_after(self.key(after));
+        }
+        if by_level {
+            request = request.delimiter("/");
+        }
+        let answer = request.send().await.map_err(|error| failed("list", prefix, &error))?;
+        let mut page = Page::default();
+        for object in answer.contents() {
+            let name = object.key().and_then(|key| self.without_prefix(key)).and_then(Name::listed);
+            let size = object.size().and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
+            page.objects.extend(name.map(|name| (name, size)));
+        }
+        let prefixes = answer.common_prefixes().iter().filter_map(|common| self.without_prefix(common.prefix()?));
+        page.prefixes = prefixes.map(str::to_owned).collect();
+        if answer.is_truncated() == Some(true) {
+            let last_key = answer.contents().last().and_then(|object| self.without_prefix(object.key()?));
+            page.next = last_key.map(str::to_owned).max(page.prefixes.last().cloned());
+            if page.next.is_none() {
+                let message = "the listing says that it goes on, but not where".to_owned();
+                return Err(TransportError { operation: "list", object: prefix.to_owned(), message, failure: Failure::Unavailable });
+            }
+        }
+        Ok(page)
+    }
+
+    async fn delete(&self, name: &Name) -> Result<(), TransportError> {
+        match self.client.delete_object().bucket(&self.bucket).key(self.key(name.as_str())).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if status(&error) == Some(404) => Ok(()),
+            Err(error) => Err(failed("delete", name.as_str(), &error)),
+        }
+    }
+
+    fn location(&self) -> String {
+        self.location.clone()
+    }
+}
+
+fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
+    error.raw_response().map(|response| response.status().as_u16())
+}
+
+fn failed<E>(operation: &'static str, object: &str, error: &SdkError<E, HttpResponse>) -> TransportError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let status = status(error);
+    let failure = match (error, status) {
+        (SdkError::ConstructionFailure(_), _) => Failure::Unusable,
+        (_, Some(404)) => Failure::NotFound,
+        (_, Some(416)) => Failure::BeyondEnd,
+        // 408 and 425 to 429 ask for patience; 409 is a conflict in flight, not a verdict
+        (_, Some(408 | 409 | 425..=429)) => Failure::Unavailable,
+        (SdkError::ServiceError(_), Some(status)) if status < 500 => Failure::Refused,
+        _ => Failure::Unavailable,
+    };
+    let message = match (error.code(), status) {
+        (Some(code), Some(status)) => format!("{status} {code}: {}", error.message().unwrap_or("no further word")),
+        (None, Some(status)) => format!("the store answered {status}"),
+        _ => match error {
+            SdkError::TimeoutError(_) => "the store did not answer in time".to_owned(),
+            other => DisplayErrorContext(other).to_string(),
+        },
+    };
+    TransportError { operation, object: object.to_owned(), message, failure }
+}
