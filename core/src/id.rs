@@ -131,6 +131,10 @@ identifier!(
     HolderKey, 16, "holder key"
 );
 identifier!(
+    /// The 16 random bytes of a record: by them a writer knows its own.
+    RecordId, 16, "record id"
+);
+identifier!(
     /// The volume that a state root lies on, as its marker names it.
     VolumeId, 16, "volume id"
 );

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What can go wrong with a repository. Every error keeps its side: the store's errors never look like a file's.
 
-use crate::codec::Malformed;
 use crate::transport::TransportError;
 
 /// A failure of the repository or its store.
@@ -86,11 +85,6 @@ impl StoreError {
     /// Damage found in an object.
     pub(crate) fn damaged(object: impl ToString, what: impl ToString) -> Self {
         Self::Damaged { object: object.to_string(), what: what.to_string() }
-    }
-
-    /// Malformed bytes found in an object.
-    pub(crate) fn malformed(object: impl ToString) -> impl FnOnce(Malformed) -> Self {
-        move |malformed| Self::damaged(object.to_string(), malformed)
     }
 
     /// Whether an object that was asked for does not exist.

@@ -4,10 +4,15 @@
 //! The bytes are those of `docs/format.md`. [`transport`] is the only seam to the outside.
 
 pub mod codec;
+pub mod document;
 pub mod error;
 pub mod frame;
 pub mod key;
+pub mod log;
 pub mod name;
+pub mod pack;
+pub mod record;
+pub mod repository;
 pub mod seal;
 pub mod transport;
 pub mod tree;

@@ -120,6 +120,18 @@ impl Writer {
         self.generation
     }
 
+    /// Whether no claim of this writer has been won yet.
+    #[must_use]
+    pub const fn generation_is_unclaimed(&self) -> bool {
+        !self.claimed
+    }
+
+    /// The newest boundary entry this writer has seen; 0: none.
+    #[must_use]
+    pub const fn boundary_entry(&self) -> u64 {
+        self.boundary_entry
+    }
+
     /// The number the next record would have.
     #[must_use]
     pub fn next_sequence(&self) -> u64 {

@@ -22,6 +22,7 @@ mod config;
 mod error;
 mod faults;
 mod front;
+mod refusal;
 mod server;
 mod store;
 

@@ -277,6 +277,6 @@ impl Store {
         let mut hasher = DefaultHasher::new();
         target.hash(&mut hasher);
         let at = usize::try_from(hasher.finish() % LOCKS as u64).unwrap_or(0);
-        self.locks.get(at).cloned().unwrap_or_default()
+        Arc::clone(&self.locks[at])
     }
 }

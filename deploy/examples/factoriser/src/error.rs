@@ -95,7 +95,12 @@ impl Error {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Number(_) | Self::Workers(_) | Self::Index { .. } | Self::Hostname(_) | Self::Url { .. } | Self::Urls { .. } => 2,
+            Self::Number(_)
+            | Self::Workers(_)
+            | Self::Index { .. }
+            | Self::Hostname(_)
+            | Self::Url { .. }
+            | Self::Urls { .. } => 2,
             Self::InUse(_) | Self::OtherNumber { .. } => 3,
             Self::Listen { .. } => 4,
             Self::File { .. } | Self::Serve(_) | Self::Signals(_) | Self::Task(_) => 1,

@@ -162,9 +162,15 @@ mod tests {
     #[test]
     fn pages_of_every_size_show_the_same() {
         let keys = objects(&["a", "b/1", "b/2", "b/2/3", "b0", "c/", "c/\u{10ffff}", "c/\u{10ffff}/x", "c0", "d"]);
-        for (prefix, delimiter) in
-            [("", None), ("", Some("/")), ("b", Some("/")), ("b/", Some("/")), ("c/", Some("/")), ("zz", None), ("", Some("\u{10ffff}"))]
-        {
+        for (prefix, delimiter) in [
+            ("", None),
+            ("", Some("/")),
+            ("b", Some("/")),
+            ("b/", Some("/")),
+            ("c/", Some("/")),
+            ("zz", None),
+            ("", Some("\u{10ffff}")),
+        ] {
             let whole = all(&keys, prefix, delimiter, 1000);
             for limit in 1..12 {
                 assert_eq!(all(&keys, prefix, delimiter, limit), whole, "{prefix:?} {delimiter:?} by {limit}");

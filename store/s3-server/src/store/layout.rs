@@ -33,6 +33,7 @@ impl Layout {
         let layout = Self { root: root.to_owned(), lock, next_temp: AtomicU64::new(0) };
         make_directory(&layout.temp())?;
         make_directory(&layout.buckets())?;
+        sync_directory(root).map_err(|source| Error::Directory { path: root.to_owned(), source })?;
         for entry in list(&layout.temp())? {
             let path = entry.path();
             fs::remove_file(&path).map_err(|source| Error::Directory { path, source })?;

@@ -64,8 +64,7 @@ impl Board {
         let mut reports = ledger.reports;
         reports.retain(|_, report| report.number == space.number() && space.admits(&report.own.union(&report.told)));
         let problem = Some("not asked yet".to_owned());
-        let entries =
-            urls.into_iter().map(|url| Entry { url, problem: problem.clone(), met: false, waiting: None }).collect();
+        let entries = urls.into_iter().map(|url| Entry { url, problem: problem.clone(), met: false, waiting: None }).collect();
         let solution = ledger.solution.filter(|solution| solution.solves(space.number()));
         Self { space, entries, reports, solution, patience }
     }

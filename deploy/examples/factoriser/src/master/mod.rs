@@ -122,10 +122,8 @@ impl Master {
     /// Works until it is told to stop, asks the workers a last time and returns what it then knows.
     pub async fn run_until(self, stop: impl Future<Output = ()> + Send) -> Result<Progress, Error> {
         let Self { config, board, listener } = self;
-        let router = Router::new()
-            .route("/progress", get(progress))
-            .route("/healthz", get(|| async { "ok" }))
-            .with_state(board.clone());
+        let router =
+            Router::new().route("/progress", get(progress)).route("/healthz", get(|| async { "ok" })).with_state(board.clone());
         let mut server = listener.serve(router);
         let mut memory = Memory { dir: config.state, written: Ledger::new(config.number) };
         let poll = Poll::new(board.clone());

@@ -64,7 +64,18 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for url in ["", "a:1", "https://a:1", "http://", "http:///x", "http://a:1/x", "http://a:1?x", "http://a:1#x", "http://a b", "ftp://a"] {
+        for url in [
+            "",
+            "a:1",
+            "https://a:1",
+            "http://",
+            "http:///x",
+            "http://a:1/x",
+            "http://a:1?x",
+            "http://a:1#x",
+            "http://a b",
+            "ftp://a",
+        ] {
             assert!(matches!(urls(&[url], None), Err(Error::Url { .. })), "{url:?}");
         }
         for (list, workers) in [(&[] as &[&str], None), (&["http://a-{index}"], None), (&["http://a-{index}"], Some(0))] {

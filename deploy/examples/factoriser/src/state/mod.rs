@@ -25,8 +25,8 @@ use crate::report::StartedFrom;
 use crate::space::Space;
 use crate::{Error, Solution};
 
-pub use journal::{FILE as JOURNAL_FILE, line as journal_line};
 pub(crate) use file::{Found, clear, read, replace};
+pub use journal::{FILE as JOURNAL_FILE, line as journal_line};
 
 /// How often progress is written, while there is any.
 pub const SAVE_EVERY: Duration = Duration::from_millis(100);

@@ -22,12 +22,12 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
+use crate::Error;
 use crate::report::Report;
 use crate::server::Listener;
 use crate::shutdown::StopSignals;
 use crate::space::{MAX_WORKERS, Space};
 use crate::state::StateDir;
-use crate::Error;
 
 use search::Search;
 use shared::Shared;

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::Solution;
 use crate::blocks::BlockSet;
 use crate::report::{Known, Phase, Report, StartedFrom};
 use crate::space::Space;
 use crate::state::{Loaded, SavedProgress};
-use crate::Solution;
 
 #[derive(Debug)]
 struct Inner {
@@ -94,7 +94,8 @@ impl Shared {
         let solves = solution.solves(self.space.number());
         if solves {
             self.change(|inner| {
-                if inner.solution.is_none() {
+                // once it has stopped, nothing is written any more
+                if inner.solution.is_none() && inner.phase != Phase::Stopped {
                     inner.solution = Some(solution);
                     inner.news = true;
                     inner.phase = Phase::Solved;
