@@ -68,6 +68,27 @@ pub enum StoreError {
         /// The head remembered.
         seen: u64,
     },
+    /// The lineage belongs to another cluster or machine.
+    #[error("lineage {lineage} belongs to {owner} (held by {holder}); it is read-only here until it is taken over explicitly: --take-over")]
+    ForeignOwner {
+        /// Its name.
+        lineage: String,
+        /// The owner's id.
+        owner: String,
+        /// Its last holder.
+        holder: String,
+    },
+    /// Another holder has the lineage, or had it when it was last heard of.
+    #[error("lineage {lineage} is held by {holder} and was not closed; if that holder is gone, take it over: --take-over")]
+    Held {
+        /// Its name.
+        lineage: String,
+        /// Its last holder.
+        holder: String,
+    },
+    /// A writer failed before and must be opened anew.
+    #[error("the session has ended with an earlier error")]
+    Ended,
     /// The agent's own disk space failed.
     #[error("scratch space {path}: {source}")]
     Scratch {

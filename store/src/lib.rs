@@ -11,10 +11,13 @@ pub mod key;
 pub mod log;
 pub mod name;
 pub mod pack;
+pub mod reader;
 pub mod record;
 pub mod repository;
+pub mod scratch;
 pub mod seal;
 pub mod transport;
 pub mod tree;
+pub mod write;
 
 pub use error::{Result, StoreError};

@@ -77,6 +77,8 @@ pub struct Claim {
     pub origin: Option<Origin>,
     /// This holder and no other.
     pub holder_key: HolderKey,
+    /// The partial checkpoint that the capture goes on from; 0: none.
+    pub resume: u64,
 }
 
 /// The checkpoint that a fork begins with.
@@ -105,6 +107,8 @@ pub struct Checkpoint {
     pub fold: u64,
     /// The number of the newest consolidation of each level, from level 1.
     pub levels: Vec<u64>,
+    /// Of each level, folds (level 1) or consolidations of the level below since its newest.
+    pub counts: Vec<u64>,
     /// What it covers.
     pub scope: Scope,
     /// What it holds.
@@ -253,6 +257,7 @@ impl Claim {
             holder: wire.holder,
             origin: origin.transpose()?,
             holder_key: id(&wire.holder_key, "holder's key")?,
+            resume: wire.resume,
         })
     }
 
@@ -267,6 +272,7 @@ impl Claim {
                 record: origin.record.as_bytes().to_vec(),
             }),
             holder_key: self.holder_key.as_bytes().to_vec(),
+            resume: self.resume,
         }
     }
 }
@@ -296,6 +302,7 @@ impl Checkpoint {
             quality: wire::quality(wire.quality).ok_or("its quality is unknown")?,
             fold: wire.fold,
             levels: wire.levels,
+            counts: wire.counts,
             scope: wire.scope.map(wire::Scope::into_core).unwrap_or_default(),
             totals: wire.totals.map(wire::Totals::into_core).unwrap_or_default(),
             volume: optional(&wire.volume, "volume")?,
@@ -315,6 +322,7 @@ impl Checkpoint {
             quality: wire::quality_code(self.quality),
             fold: self.fold,
             levels: self.levels.clone(),
+            counts: self.counts.clone(),
             scope: Some(wire::Scope::from_core(&self.scope)),
             totals: Some(wire::Totals::from_core(&self.totals)),
             volume: self.volume.map(|volume| volume.as_bytes().to_vec()).unwrap_or_default(),

@@ -12,12 +12,14 @@ pub mod inode;
 pub mod kind;
 pub mod node;
 pub mod place;
+pub mod visit;
 
 pub use cursor::Cursor;
 pub use editor::Editor;
 pub use inode::{Content, Entry, Inode, Body, Mtime, Stamp, Xattrs};
 pub use kind::{ContentMap, Directory, Extent, LinkItem, Links, MapKind, Name, RootItem, Roots};
 pub use node::{At, Child, MapRef, Node, NodeRef, NodeStore, StoredNode};
+pub use visit::Visitor;
 pub use place::{Frame, FramePlace, Object, Place};
 
 #[cfg(test)]

@@ -71,7 +71,8 @@ pub enum Event {
 pub struct Writer {
     head: Option<Head>,
     generation: u64,
-    claimed: bool,
+    /// The number of the claim that was won; 0 before.
+    claimed: u64,
     boundary_entry: u64,
     jitter: u64,
     failures: u32,
@@ -100,7 +101,7 @@ impl Writer {
         Self {
             head: None,
             generation: 0,
-            claimed: false,
+            claimed: 0,
             boundary_entry,
             jitter,
             failures: 0,
@@ -123,7 +124,13 @@ impl Writer {
     /// Whether no claim of this writer has been won yet.
     #[must_use]
     pub const fn generation_is_unclaimed(&self) -> bool {
-        !self.claimed
+        self.claimed == 0
+    }
+
+    /// The number of this writer's claim; 0 before it was won.
+    #[must_use]
+    pub const fn claimed_at(&self) -> u64 {
+        self.claimed
     }
 
     /// The newest boundary entry this writer has seen; 0: none.
@@ -215,12 +222,12 @@ impl Writer {
     fn settled(&mut self, sequence: u64, hash: RecordHash, settle: Settle) -> State {
         match settle.step() {
             Step::Won => {
-                let generation = if self.claimed { self.generation } else { self.generation + 1 };
+                let generation = if self.claimed > 0 { self.generation } else { self.generation + 1 };
                 let won = Head { sequence, hash, generation, boundary_entry: self.boundary_entry };
                 State::Confirming { won, search: HeadSearch::new(sequence, self.boundary_entry) }
             }
             // a claim that loses its number tries the next; a commit that does has been replaced
-            Step::Lost if !self.claimed => State::Searching(HeadSearch::new(sequence, self.boundary_entry)),
+            Step::Lost if self.claimed == 0 => State::Searching(HeadSearch::new(sequence, self.boundary_entry)),
             Step::Lost => State::Fenced,
             Step::Put | Step::Look | Step::Wait(_) => State::Settling { sequence, hash, settle },
         }
@@ -236,11 +243,13 @@ impl Writer {
         self.boundary_entry = search.boundary_entry();
         if search.boundary() > won.sequence {
             // retention has passed this number: history went on without us, and the record we just won is not part of it
-            return if self.claimed { State::Fenced } else { State::Searching(HeadSearch::new(0, self.boundary_entry)) };
+            return if self.claimed > 0 { State::Fenced } else { State::Searching(HeadSearch::new(0, self.boundary_entry)) };
         }
         self.head = Some(Head { boundary_entry: self.boundary_entry, ..won });
         self.generation = won.generation;
-        self.claimed = true;
+        if self.claimed == 0 {
+            self.claimed = won.sequence;
+        }
         State::Ready
     }
 

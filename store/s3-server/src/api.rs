@@ -10,6 +10,8 @@ mod put;
 
 use std::sync::Arc;
 
+use http::HeaderMap;
+use http::header::{IF_MATCH, IF_NONE_MATCH};
 use s3s::dto;
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 
@@ -77,8 +79,17 @@ impl From<StoreError> for S3Error {
 }
 
 /// `If-None-Match` and `If-Match` of a change. S3 knows the first with `*` only.
-fn condition(none_match: Option<&dto::ETagCondition>, matches: Option<&dto::ETagCondition>) -> S3Result<Condition> {
+///
+/// `headers` are those of the request: s3s takes a condition without a value for none at all, and a change that was
+/// meant to be conditional must never be made without its condition.
+fn condition(
+    headers: &HeaderMap,
+    none_match: Option<&dto::ETagCondition>,
+    matches: Option<&dto::ETagCondition>,
+) -> S3Result<Condition> {
     match (none_match, matches) {
+        (None, _) if headers.contains_key(IF_NONE_MATCH) => Err(S3Error::new(S3ErrorCode::InvalidArgument)),
+        (_, None) if headers.contains_key(IF_MATCH) => Err(S3Error::new(S3ErrorCode::InvalidArgument)),
         (None, None) => Ok(Condition::None),
         (Some(dto::ETagCondition::Any), None) => Ok(Condition::Absent),
         (None, Some(dto::ETagCondition::Any)) => Ok(Condition::Present),

@@ -43,7 +43,7 @@ pub struct Limits {
     pub object_bytes: u64,
     /// Connections served at a time; more wait in the listen queue.
     pub connections: usize,
-    /// How long a request's head, or the next bytes of its body, may take.
+    /// How long a request's head, the next bytes of its body, or taking the next bytes of its answer may take.
     pub stall: Duration,
     /// How long [`shutdown`](crate::Server::shutdown) waits for requests under way before it cuts them off.
     pub drain: Duration,

@@ -33,6 +33,9 @@ pub enum Error {
     /// A bucket of the configuration is not named as S3 allows: 3 to 63 of a-z, 0-9, `.` and `-`.
     #[error("{0:?} can't be the name of a bucket")]
     BucketName(String),
+    /// The configuration and the directory have more buckets than the server keeps: 100.
+    #[error("no place for bucket {0:?}")]
+    TooManyBuckets(String),
     /// The runtime ended while the server was being started.
     #[error("the runtime is shutting down")]
     Interrupted,

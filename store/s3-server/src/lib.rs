@@ -15,7 +15,10 @@
 //! reads after an answer reads what was answered. An upload that ends early, or whose checksum is wrong, leaves nothing.
 //!
 //! Not here: multipart uploads, copies, versions, tags, ACLs, encryption. They are answered with `NotImplemented`, and
-//! so is a header that asks for one of them, because ignoring it would be a lie.
+//! so is a header that asks for one of them, because ignoring it would be a lie. Buckets are in the path only.
+//!
+//! s3s logs every refused request as an error, a 404 or 412 of everyday life too: leave its target `s3s` out of a log
+//! that people read.
 
 mod api;
 mod config;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The server: accepting connections, and ending them in good order.
 
+mod patience;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +24,7 @@ use crate::error::Error;
 use crate::faults::Counters;
 use crate::front::Front;
 use crate::store::{Damaged, Late, Store, StoreError};
+use patience::Patient;
 
 /// Bytes of the XML of a request: 1000 keys of 1 KiB, escaped.
 const XML: usize = 8 << 20;
@@ -112,10 +115,8 @@ async fn create_buckets(store: &Arc<Store>, config: &Config) -> Result<(), Error
             Err(StoreError::Io { source, .. }) => {
                 return Err(Error::Directory { path: config.directory.join("buckets").join(name), source });
             }
-            Err(error) => {
-                tracing::error!(%error, name, "can't create a bucket");
-                return Err(Error::Interrupted);
-            }
+            Err(StoreError::TooManyBuckets) => return Err(Error::TooManyBuckets(name.clone())),
+            Err(_) => return Err(Error::Interrupted),
         }
     }
     Ok(())
@@ -188,8 +189,10 @@ async fn serve(stream: TcpStream, front: Arc<Front>, stop: CancellationToken, st
         let front = Arc::clone(&front);
         async move { front.serve(request).await }
     });
-    let connection =
-        http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(stall).serve_connection(TokioIo::new(stream), service);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(stall)
+        .serve_connection(TokioIo::new(Patient::new(stream, stall)), service);
     let mut connection = Box::pin(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

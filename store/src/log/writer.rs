@@ -84,6 +84,12 @@ impl LogWriter {
         self.machine.generation()
     }
 
+    /// The number of this writer's claim; 0 before it was won.
+    #[must_use]
+    pub const fn claimed(&self) -> u64 {
+        self.machine.claimed_at()
+    }
+
     /// The newest record, as far as this writer knows.
     #[must_use]
     pub const fn head(&self) -> Option<Head> {

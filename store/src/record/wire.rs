@@ -84,6 +84,9 @@ pub struct Claim {
     /// The holder, for programs.
     #[prost(bytes = "vec", tag = "5")]
     pub holder_key: Vec<u8>,
+    /// The partial checkpoint that the capture goes on from.
+    #[prost(uint64, tag = "6")]
+    pub resume: u64,
 }
 
 /// A fork's beginning.
@@ -157,6 +160,9 @@ pub struct Checkpoint {
     /// What could not be captured.
     #[prost(message, repeated, tag = "14")]
     pub problems: Vec<Problem>,
+    /// Of each level: consolidations of the level below since its newest.
+    #[prost(uint64, repeated, tag = "15")]
+    pub counts: Vec<u64>,
 }
 
 /// What a checkpoint covers.

@@ -3,7 +3,7 @@
 
 use super::kind::MapKind;
 use super::node::{Child, MapRef, Node, NodeStore};
-use crate::error::Result;
+use crate::error::{Result, StoreError};
 use std::sync::Arc;
 
 /// A position in a map: at an item, or before a subtree that was not entered yet.
@@ -63,9 +63,24 @@ impl<K: MapKind> Cursor<K> {
     pub fn enter<S: NodeStore>(&mut self, store: &S) -> Result<()> {
         if let At::Subtree(child) = self.at() {
             let node = store.load(&child.node)?;
+            let before = self.key_before();
+            let in_place = node.last_key().is_some_and(|last| last.as_ref() == &*child.key)
+                && node.key(0).is_some_and(|first| before.is_none_or(|before| before < first.as_ref()));
+            if !in_place {
+                return Err(StoreError::damaged(format_args!("node {}", child.node.id), "its keys are not where its parent puts it"));
+            }
             self.stack.push((node, 0));
         }
         Ok(())
+    }
+
+    /// The last key of what lies before the subtree here.
+    fn key_before(&self) -> Option<&[u8]> {
+        let (node, index) = self.stack.iter().rev().find(|(_, index)| *index > 0)?;
+        match &**node {
+            Node::Inner(_, children) => children.get(index - 1).map(|child| &*child.key),
+            Node::Leaf(_) => None,
+        }
     }
 
     /// Leaves the item or subtree here behind.

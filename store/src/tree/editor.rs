@@ -9,6 +9,7 @@ use super::cursor::{At, Cursor};
 use super::kind::MapKind;
 use super::node::{self, COUNT_MAX, Child, INLINE_MAP, LEVEL_MAX, MapRef, Node, NodeRef, NodeStore};
 use crate::error::Result;
+use holdfast_core::id::NodeId;
 use std::sync::Arc;
 
 /// Takes finished nodes: keeps them in memory, or writes them.
@@ -17,7 +18,7 @@ pub trait NodeSink: NodeStore {
     ///
     /// # Errors
     /// If it can't be written.
-    fn save<K: MapKind>(&mut self, node: Node<K>) -> Result<NodeRef<K>>;
+    fn save<K: MapKind>(&mut self, node: &Arc<Node<K>>) -> Result<NodeRef<K>>;
 }
 
 /// One map being changed.
@@ -32,6 +33,8 @@ pub struct Editor<K: MapKind> {
     levels: Vec<Vec<Child<K>>>,
     /// Old nodes on the way here, so that a node that comes out as it was is not written again.
     entered: Vec<(NodeRef<K>, Arc<Node<K>>)>,
+    /// The last new node of each level: the root may turn out to be one of them, and a node can't be read back while it is being written.
+    closed: Vec<(NodeId, Arc<Node<K>>)>,
 }
 
 /// Old nodes remembered for comparison.
@@ -41,7 +44,7 @@ impl<K: MapKind> Editor<K> {
     /// An editor of this map.
     #[must_use]
     pub const fn new(old: MapRef<K>) -> Self {
-        Self { old, rest: None, items: Vec::new(), levels: Vec::new(), entered: Vec::new() }
+        Self { old, rest: None, items: Vec::new(), levels: Vec::new(), entered: Vec::new(), closed: Vec::new() }
     }
 
     /// Adds an item, or replaces the one with its key. Keys must ascend from edit to edit.
@@ -183,9 +186,20 @@ impl<K: MapKind> Editor<K> {
     }
 
     fn save<S: NodeSink>(&mut self, sink: &mut S, node: Node<K>) -> Result<NodeRef<K>> {
-        match self.entered.iter().find(|(_, old)| **old == node) {
-            Some((unchanged, _)) => Ok(unchanged.clone()),
-            None => sink.save(node),
+        if let Some((unchanged, _)) = self.entered.iter().find(|(_, old)| **old == node) {
+            return Ok(unchanged.clone());
+        }
+        let node = Arc::new(node);
+        let saved = sink.save(&node)?;
+        self.closed.retain(|(_, other)| other.level() != node.level());
+        self.closed.push((saved.id, node));
+        Ok(saved)
+    }
+
+    fn read_back<S: NodeSink>(&self, sink: &S, node: &NodeRef<K>) -> Result<Arc<Node<K>>> {
+        match self.closed.iter().find(|(id, _)| *id == node.id) {
+            Some((_, closed)) => Ok(Arc::clone(closed)),
+            None => sink.load(node),
         }
     }
 
@@ -230,7 +244,7 @@ impl<K: MapKind> Editor<K> {
             if only.node.level == 0 && only.node.entries > (INLINE_MAP / 2) as u64 {
                 return Ok(MapRef::Node(only.node));
             }
-            let node = sink.load(&only.node)?;
+            let node = self.read_back(sink, &only.node)?;
             match &*node {
                 Node::Inner(_, children) if children.len() == 1 => only = children[0].clone(),
                 Node::Leaf(_) if node.canonical().len() <= INLINE_MAP => return Ok(MapRef::Inline(node)),

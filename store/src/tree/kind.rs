@@ -5,6 +5,7 @@ use super::hints::{HintReader, HintWriter};
 use super::inode::{Body, Content, Entry, Inode, TYPE_LINK, decode_entry};
 use super::node::MapRef;
 use super::place::Place;
+use super::visit::{self, Visitor};
 use crate::codec::{Malformed, Reader, Write};
 use holdfast_core::id::ChunkId;
 use std::fmt;
@@ -30,6 +31,11 @@ pub trait MapKind: Sized + Send + Sync + Clone + PartialEq + fmt::Debug + 'stati
     fn encode_hints(item: &Self::Item, hints: &mut HintWriter<'_>);
     /// Reads both.
     fn decode(previous: Option<&Self::Item>, reader: &mut Reader<'_>, hints: &mut HintReader<'_>) -> Result<Self::Item>;
+    /// The item with every map and chunk it refers to passed through a visitor.
+    ///
+    /// # Errors
+    /// The visitor's.
+    fn rebuild<V: Visitor>(item: &Self::Item, visitor: &mut V) -> crate::error::Result<Self::Item>;
 }
 
 /// A key: a name, or a number as 8 bytes, big-endian.
@@ -108,6 +114,14 @@ impl MapKind for Directory {
         let name = Name::new(reader.prefixed(NAME_MAX, "name")?).ok_or(Malformed("name"))?;
         Ok((name, decode_entry(reader, hints)?))
     }
+
+    fn rebuild<V: Visitor>((name, entry): &Self::Item, visitor: &mut V) -> crate::error::Result<Self::Item> {
+        let entry = match entry {
+            Entry::Inode(inode) => Entry::Inode(Box::new(visit::rebuild_inode(inode, visitor)?)),
+            Entry::Link(group) => Entry::Link(*group),
+        };
+        Ok((name.clone(), entry))
+    }
 }
 
 /// A range of a file that is stored as one chunk.
@@ -162,6 +176,10 @@ impl MapKind for ContentMap {
         }
         Ok(Extent { start, len, id: ChunkId::new(reader.array("chunk id")?), place: hints.place()? })
     }
+
+    fn rebuild<V: Visitor>(extent: &Extent, visitor: &mut V) -> crate::error::Result<Extent> {
+        Ok(Extent { place: visitor.chunk(&extent.place, extent.len, &extent.id)?, ..extent.clone() })
+    }
 }
 
 /// An inode with several names.
@@ -209,6 +227,10 @@ impl MapKind for Links {
         let names = hints.reader().varint("number of names")?;
         let path = hints.reader().prefixed(4096, "path")?.into();
         Ok(LinkItem { group, inode, names, path })
+    }
+
+    fn rebuild<V: Visitor>(item: &LinkItem, visitor: &mut V) -> crate::error::Result<LinkItem> {
+        Ok(LinkItem { inode: visit::rebuild_inode(&item.inode, visitor)?, ..item.clone() })
     }
 }
 
@@ -271,6 +293,11 @@ impl MapKind for Roots {
         let label = String::from_utf8_lossy(label).into_owned();
         let directory = Inode::decode_untyped(1, reader, hints)?;
         Ok(RootItem { label, directory, links: MapRef::decode(reader, hints)? })
+    }
+
+    fn rebuild<V: Visitor>(item: &RootItem, visitor: &mut V) -> crate::error::Result<RootItem> {
+        let directory = visit::rebuild_inode(&item.directory, visitor)?;
+        Ok(RootItem { label: item.label.clone(), directory, links: visitor.map(&item.links)? })
     }
 }
 

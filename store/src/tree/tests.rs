@@ -39,12 +39,11 @@ impl NodeStore for Shelf {
 }
 
 impl NodeSink for Shelf {
-    fn save<K: MapKind>(&mut self, node: Node<K>) -> Result<NodeRef<K>> {
+    fn save<K: MapKind>(&mut self, node: &Arc<Node<K>>) -> Result<NodeRef<K>> {
         let id = self.identity.node_id(&node.canonical());
-        let node = Arc::new(node);
         self.saved += 1;
-        self.nodes.insert(id, Arc::clone(&node) as Arc<dyn Any + Send + Sync>);
-        Ok(NodeRef { id, level: node.level(), entries: node.entries(), at: At::Memory(node) })
+        self.nodes.insert(id, Arc::clone(node) as Arc<dyn Any + Send + Sync>);
+        Ok(NodeRef { id, level: node.level(), entries: node.entries(), at: At::Memory(Arc::clone(node)) })
     }
 }
 

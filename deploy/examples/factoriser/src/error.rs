@@ -34,6 +34,12 @@ pub enum Error {
         /// The address given.
         url: String,
     },
+    /// An address with `{index}` in it, and no number of workers.
+    #[error("give --workers: how many workers {url:?} stands for is not known")]
+    Pattern {
+        /// The address given.
+        url: String,
+    },
     /// The list of addresses and the number of workers contradict each other.
     #[error("{urls} worker addresses were given for {workers} workers")]
     Urls {
@@ -100,6 +106,7 @@ impl Error {
             | Self::Index { .. }
             | Self::Hostname(_)
             | Self::Url { .. }
+            | Self::Pattern { .. }
             | Self::Urls { .. } => 2,
             Self::InUse(_) | Self::OtherNumber { .. } => 3,
             Self::Listen { .. } => 4,

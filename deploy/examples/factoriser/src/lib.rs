@@ -5,10 +5,10 @@
 //! its progress as files in a [state directory](state) of its own and resumes from there; the master asks the workers,
 //! adds up and tells.
 //!
-//! What a worker claims is a fact that stays true whoever finds it: "no candidate of this block divides the number".
-//! Claims are sets of [blocks](blocks) and merging is their union, so no order, repetition or restart counts anything
-//! twice. A block with a divisor in it is never claimed: as long as the solution isn't safely written, the block that
-//! holds it is still to be searched.
+//! That a worker has finished a block is a fact that stays true whoever found it: no candidate of it divides the number.
+//! What is done is a set of [blocks] and merging is their union, so no order, repetition or restart counts
+//! anything twice. A block with a divisor in it never counts as finished: as long as the solution isn't safely written, the
+//! block that holds it is still to be searched.
 
 pub mod blocks;
 pub mod cli;

@@ -2,6 +2,7 @@
 //! The `factoriser` program: `factoriser worker` and `factoriser master`. Its exit codes are those of
 //! [`Error::exit_code`], and 0 when it stopped because it was asked to.
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -29,7 +30,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[allow(clippy::print_stderr, reason = "a command line program says on standard error why it failed")]
 fn complain(error: &anyhow::Error) {
-    eprintln!("factoriser: {error:#}");
+    // when nobody listens, the exit code has to do
+    let _ = writeln!(io::stderr(), "factoriser: {error:#}");
 }

@@ -50,7 +50,7 @@ async fn a_worker_that_searches_tells_where_it_is() {
     config.rate = NonZeroU64::new(1);
     let worker = start_worker(config).await;
     let report = report_when(&worker.url, |report| report.position.is_some()).await;
-    assert_eq!((report.phase, report.done), (Phase::Searching, 0), "a block that isn't finished isn't claimed");
+    assert_eq!((report.phase, report.done), (Phase::Searching, 0), "a block that isn't finished doesn't count");
     assert!(report.position.is_some_and(|position| position <= PRIME && position > PRIME - 64));
     // a worker at one candidate per second stops at once all the same
     assert_eq!(worker.stop().await.searched, 0);

@@ -58,11 +58,11 @@ async fn three_then_five_then_two_search_everything_once() {
     let memory = dir.path().join("master");
     let space = Space::new(PRIME).unwrap();
 
-    let (first, reports) = run(PRIME, 3, dir.path(), 300_000, Some(&memory), |p| p.progress_done > 300_000).await;
+    let (first, reports) = run(PRIME, 3, dir.path(), 100_000, Some(&memory), |p| p.progress_done > 200_000).await;
     assert!(first.progress_done < first.progress_all);
     assert_eq!(first.progress_done, reports.iter().map(|report| report.searched).sum::<u64>());
 
-    let (second, _) = run(PRIME, 5, dir.path(), 300_000, Some(&memory), |p| p.progress_done > 600_000).await;
+    let (second, _) = run(PRIME, 5, dir.path(), 100_000, Some(&memory), |p| p.progress_done > 400_000).await;
     assert!(second.progress_done < second.progress_all);
 
     let (third, reports) = run(PRIME, 2, dir.path(), 0, Some(&memory), |p| p.solution.is_some()).await;

@@ -20,7 +20,7 @@ pub(super) async fn one(api: &Api, request: S3Request<DeleteObjectInput>) -> S3R
         (input.mfa.is_some() || input.bypass_governance_retention.is_some(), "object lock"),
         (input.if_match_last_modified_time.is_some() || input.if_match_size.is_some(), "conditions on time and size"),
     ])?;
-    let condition = condition(None, input.if_match.as_ref())?;
+    let condition = condition(&request.headers, None, input.if_match.as_ref())?;
     let bucket = api.store.bucket(&input.bucket)?;
     for result in api.change(&context, vec![Change::Delete { bucket, key: input.key, condition }]).await? {
         result?;

@@ -22,7 +22,7 @@ pub(super) async fn put(api: &Api, request: S3Request<PutObjectInput>) -> S3Resu
     let signed_digest = request.headers.get("x-amz-content-sha256").is_some_and(|value| value.len() == 64);
     let (mut input, trailers) = (request.input, request.trailing_headers);
     refuse_unknown(&input)?;
-    let condition = condition(input.if_none_match.as_ref(), input.if_match.as_ref())?;
+    let condition = condition(&request.headers, input.if_none_match.as_ref(), input.if_match.as_ref())?;
     let bucket = api.store.bucket(&input.bucket)?;
     let length = length(&input, api.limit)?;
     let body = input.body.take().ok_or_else(|| S3Error::new(S3ErrorCode::IncompleteBody))?;

@@ -134,7 +134,7 @@ mod tests {
     fn the_nth_of_a_prefix_and_no_other() {
         let script = Script::new();
         script.nth(Method::PUT, "log/", 2, Fault::BlackHole);
-        let mut hit = |method: &Method, key: &str| script.decide(&request(method, key)).is_some();
+        let hit = |method: &Method, key: &str| script.decide(&request(method, key)).is_some();
         assert!(!hit(&Method::PUT, "log/1"));
         assert!(!hit(&Method::GET, "log/1"), "another method");
         assert!(!hit(&Method::PUT, "chunk/1"), "another prefix");

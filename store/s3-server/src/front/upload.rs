@@ -35,7 +35,9 @@ struct Inner {
     incoming: Incoming,
     chunks: Option<Chunks>,
     stall: Duration,
+    /// When the client will have sent nothing for too long; counted from when it was waited for.
     deadline: Pin<Box<Sleep>>,
+    waiting: bool,
     /// How the body ended, if it did.
     end: Option<Result<(), UploadError>>,
 }
@@ -54,16 +56,26 @@ impl Inner {
                 self.end = Some(Ok(()));
                 return Poll::Ready(None);
             }
-            Poll::Pending if self.deadline.as_mut().poll(context).is_ready() => return self.fail(UploadError::Stalled),
-            Poll::Pending => return Poll::Pending,
+            Poll::Pending => return self.wait(context),
         };
-        self.deadline.as_mut().reset(Instant::now() + self.stall);
+        self.waiting = false;
         if let (Some(chunks), Some(data)) = (&mut self.chunks, frame.data_ref())
             && chunks.watch(data).is_err()
         {
             return self.fail(UploadError::ChunkTooLarge);
         }
         Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn wait<T>(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<T, UploadError>>> {
+        if !self.waiting {
+            self.waiting = true;
+            self.deadline.as_mut().reset(Instant::now() + self.stall);
+        }
+        match self.deadline.as_mut().poll(context) {
+            Poll::Ready(()) => self.fail(UploadError::Stalled),
+            Poll::Pending => Poll::Pending,
+        }
     }
 
     fn fail<T>(&mut self, error: UploadError) -> Poll<Option<Result<T, UploadError>>> {
@@ -82,7 +94,7 @@ impl Upload {
     /// `chunked`: whether it is framed as `aws-chunked`. `stall`: how long the next bytes may take.
     pub(super) fn new(incoming: Incoming, chunked: bool, stall: Duration) -> Self {
         let deadline = Box::pin(sleep(stall));
-        let inner = Inner { incoming, chunks: chunked.then(Chunks::new), stall, deadline, end: None };
+        let inner = Inner { incoming, chunks: chunked.then(Chunks::new), stall, deadline, waiting: false, end: None };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 

@@ -144,7 +144,7 @@ impl Board {
         let progress_done = self.space.size_of(&done);
         let prime = match self.solution {
             Some(_) => Some(false),
-            // a block with a divisor in it is never claimed
+            // a block with a divisor in it never counts as finished
             None => (progress_done == self.space.candidates()).then_some(true),
         };
         let solution = if prime == Some(true) { Some(Solution::prime(self.space.number())) } else { self.solution };

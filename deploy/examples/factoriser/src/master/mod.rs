@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The master: asks its workers, adds up, tells them what they need to know, and answers for all of them.
 //!
-//! - `GET /progress`: the [`Progress`](crate::report::Progress).
+//! - `GET /progress`: the [`Progress`].
 //! - `GET /healthz`: `ok`.
 //!
 //! The master assigns nothing: who searches which block follows from the number of workers. It is needed when that number

@@ -19,7 +19,10 @@ pub fn worker_urls(urls: &[String], workers: Option<u32>) -> Result<Vec<String>,
     for url in urls {
         let url = url.trim().trim_end_matches('/');
         if url.contains(INDEX) {
-            let count = workers.filter(|n| (1..=MAX_WORKERS).contains(n)).ok_or(Error::Workers(workers.unwrap_or(0) as usize))?;
+            let count = workers.ok_or_else(|| Error::Pattern { url: url.to_owned() })?;
+            if count > MAX_WORKERS {
+                return Err(Error::Workers(count as usize));
+            }
             all.extend((0..count).map(|index| url.replace(INDEX, &index.to_string())));
         } else {
             all.push(url.to_owned());
@@ -78,9 +81,10 @@ mod tests {
         ] {
             assert!(matches!(urls(&[url], None), Err(Error::Url { .. })), "{url:?}");
         }
-        for (list, workers) in [(&[] as &[&str], None), (&["http://a-{index}"], None), (&["http://a-{index}"], Some(0))] {
+        for (list, workers) in [(&[] as &[&str], None), (&["http://a-{index}"], Some(0))] {
             assert!(matches!(urls(list, workers), Err(Error::Workers(0))));
         }
+        assert!(matches!(urls(&["http://a-{index}"], None), Err(Error::Pattern { .. })));
         assert!(matches!(urls(&["http://a-{index}"], Some(MAX_WORKERS + 1)), Err(Error::Workers(_))));
         assert!(matches!(urls(&["http://a", "http://b"], Some(3)), Err(Error::Urls { urls: 2, workers: 3 })));
     }

@@ -155,7 +155,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_cut_journal_says_no_more_than_whole_lines(blocks in proptest::collection::vec(0_u32..11_000, 1..20), cut in 0_usize..600) {
+        fn a_cut_journal_says_no_more_than_whole_lines(
+            blocks in proptest::collection::vec(0_u32..11_000, 1..20), cut in 0_usize..600
+        ) {
             let space = Space::new(90_001).unwrap();
             let text: String = blocks.iter().map(|block| line(&space, *block)).collect();
             let cut = cut.min(text.len());

@@ -161,8 +161,8 @@ impl StateDir {
         Ok(())
     }
 
-    /// Claims a block: every candidate of it was tried and none divides the number.
-    pub fn claim(&mut self, block: u32) -> Result<(), Error> {
+    /// Counts a block as finished: every candidate of it was tried and none divides the number.
+    pub fn finish(&mut self, block: u32) -> Result<(), Error> {
         self.journal.append(block)
     }
 

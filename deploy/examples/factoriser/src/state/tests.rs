@@ -25,7 +25,7 @@ fn half_saved() -> tempfile::TempDir {
     let (mut state, loaded) = StateDir::open(dir.path(), space()).unwrap();
     assert_eq!(loaded, Loaded::default());
     for block in 0..10 {
-        state.claim(block).unwrap();
+        state.finish(block).unwrap();
         if block == 5 {
             state.save_progress(&saved(set(0..6), set([20, 21]))).unwrap();
         }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A worker: searches its share of the space, keeps its progress in its state directory and tells it over HTTP.
 //!
-//! - `GET /progress`: the [`Report`](crate::report::Report). The master asks with `?master=true`.
+//! - `GET /progress`: the [`Report`]. The master asks with `?master=true`.
 //! - `GET /healthz`: `ok`.
 //! - `POST /known`: what others have done of its share, a [`Known`](crate::report::Known); the master's word to begin.
 //! - `POST /stop`: the solution, a [`Stop`](crate::report::Stop); no need to search on.

@@ -65,14 +65,14 @@ impl Search {
             }
             match self.search_block(block) {
                 Searched::Clean => {
-                    self.state.claim(block)?;
-                    self.shared.claim(block);
+                    self.state.finish(block)?;
+                    self.shared.finish(block);
                     if self.saved_at.elapsed() >= SAVE_EVERY {
                         self.save()?;
                     }
                 }
                 Searched::Found(solution) => {
-                    // safe before it is told, and its block is never claimed: it would be found again
+                    // safe before it is told, and its block never counts as finished: it would be found again
                     self.state.save_solution(solution, Some(self.shared.index))?;
                     self.solution_saved = true;
                     self.shared.solve(solution);

@@ -114,7 +114,7 @@ impl Shared {
     }
 
     /// Publishes a block that this worker has searched and written.
-    pub(super) fn claim(&self, block: u32) {
+    pub(super) fn finish(&self, block: u32) {
         let mut inner = self.lock();
         inner.own.insert(block);
     }
@@ -226,9 +226,14 @@ impl Shared {
         report
     }
 
-    /// Waits until a master has fetched the last report, if one has asked at all, and this long at most.
+    /// Waits until a master has fetched the last report, if one has asked at all, and this long at most. Once the solution
+    /// is known, nobody needs it.
     pub(super) async fn linger(&self, linger: Duration) {
-        if self.lock().asked.is_some_and(|asked| asked.elapsed() < linger * 2) {
+        let awaited = {
+            let inner = self.lock();
+            inner.solution.is_none() && inner.asked.is_some_and(|asked| asked.elapsed() < linger * 2)
+        };
+        if awaited {
             // in vain if the master is gone too
             let _ = tokio::time::timeout(linger, self.last_fetched.notified()).await;
         }

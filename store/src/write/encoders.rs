@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The threads that hash and compress.
+
+use super::batch::{Batch, Job, Known, Stored};
+use crate::frame::Encoder;
+use crate::key::Identity;
+use crate::tree::Place;
+use holdfast_core::id::ChunkId;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+/// Chunks of this checkpoint remembered so that the same bytes are not stored twice.
+const SEEN_MAX: usize = 16_384;
+
+/// A pool of threads that encode frames. It starts them when there is enough to do, and joins them when it is dropped.
+#[derive(Debug)]
+pub struct Encoders {
+    shared: Arc<Shared>,
+    threads: usize,
+    running: Mutex<Option<Running>>,
+    /// Frames encoded by the caller itself, before threads are worth their while.
+    alone: Mutex<(Option<Encoder>, usize)>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    identity: Identity,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug)]
+struct Running {
+    jobs: SyncSender<(Arc<Batch>, Job)>,
+    handles: Vec<JoinHandle<()>>,
+}
+
+/// So many frames are encoded without threads: a small change needs none.
+const ALONE_MAX: usize = 4;
+
+impl Encoders {
+    /// A pool of at most so many threads.
+    #[must_use]
+    pub fn new(identity: Identity, threads: usize) -> Self {
+        let shared = Arc::new(Shared { identity, seen: Mutex::default() });
+        Self { shared, threads: threads.max(1), running: Mutex::new(None), alone: Mutex::new((None, 0)) }
+    }
+
+    pub(super) fn encode(&self, batch: Arc<Batch>, job: Job) {
+        let mut alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
+        if alone.1 < ALONE_MAX {
+            alone.1 += 1;
+            work(&self.shared, &mut alone.0, &batch, job);
+            return;
+        }
+        drop(alone);
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = running.get_or_insert_with(|| Running::start(&self.shared, self.threads));
+        if let Err(std::sync::mpsc::SendError((batch, _))) = running.jobs.send((batch, job)) {
+            batch.fail("the encoders have ended".to_owned());
+        }
+    }
+
+    /// Remembers chunks that were stored for the checkpoint that is being composed.
+    pub(super) fn remember<'a>(&self, epoch: u64, chunks: impl Iterator<Item = &'a Stored>) {
+        let mut seen = self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.epoch != epoch {
+            *seen = Seen { epoch, chunks: Known::new() };
+        }
+        for chunk in chunks {
+            if seen.chunks.len() < SEEN_MAX {
+                seen.chunks.insert(chunk.id, chunk.place.clone());
+            }
+        }
+    }
+}
+
+/// Chunks stored since the last commit. What was stored before it may not be reachable from it, and must not be referred to.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    epoch: u64,
+    chunks: Known,
+}
+
+impl Seen {
+    pub(super) fn get(&self, epoch: u64, id: &ChunkId) -> Option<Place> {
+        if self.epoch == epoch { self.chunks.get(id).cloned() } else { None }
+    }
+}
+
+impl Running {
+    fn start(shared: &Arc<Shared>, threads: usize) -> Self {
+        let (jobs, queue) = sync_channel(threads * 2);
+        let queue = Arc::new(Mutex::new(queue));
+        let start = |index| {
+            let (shared, queue) = (Arc::clone(shared), Arc::clone(&queue));
+            let named = std::thread::Builder::new().name(format!("encoder-{index}"));
+            named.spawn(move || run(&shared, &queue))
+        };
+        // with fewer threads than asked for it is only slower; with none, `encode` fails the batch when nobody receives
+        let handles = (0..threads).filter_map(|index| start(index).ok()).collect();
+        Self { jobs, handles }
+    }
+}
+
+fn run(shared: &Shared, queue: &Mutex<Receiver<(Arc<Batch>, Job)>>) {
+    let mut encoder = None;
+    loop {
+        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok((batch, job)) = next else { return };
+        work(shared, &mut encoder, &batch, job);
+    }
+}
+
+fn work(shared: &Shared, encoder: &mut Option<Encoder>, batch: &Batch, job: Job) {
+    if encoder.is_none() {
+        *encoder = Encoder::new().ok();
+    }
+    let Some(encoder) = encoder else { return batch.fail("there is no memory for a compressor".to_owned()) };
+    match job.encode(&shared.identity, encoder, &shared.seen) {
+        Ok(encoded) => batch.encoded(encoded),
+        Err(what) => batch.fail(what),
+    }
+}
+
+impl Drop for Encoders {
+    fn drop(&mut self) {
+        let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Running { jobs, handles }) = running {
+            drop(jobs);
+            for handle in handles {
+                let _ = handle.join();
+            }
+        }
+    }
+}
