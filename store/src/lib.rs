@@ -3,7 +3,10 @@
 //!
 //! The bytes are those of `docs/format.md`. [`transport`] is the only seam to the outside.
 
+pub mod capture;
+pub mod chunker;
 pub mod codec;
+pub mod disk;
 pub mod document;
 pub mod error;
 pub mod frame;

@@ -161,14 +161,14 @@ pub fn sealer(domain: &Domain, object: Object) -> Result<Sealer> {
 ///
 /// # Errors
 /// If it is not what was sealed there.
-pub fn open_frame(sealer: &Sealer, name: &Name, place: &FramePlace, sealed: &mut [u8]) -> Result<Vec<u8>> {
+pub fn open_frame(sealer: &Sealer, name: &Name, place: &FramePlace, sealed: &mut [u8], decoder: &mut Decoder) -> Result<Vec<u8>> {
     if sealed.len() != place.sealed_len as usize || place.plain_len as usize > PLAIN_MAX {
         return Err(StoreError::damaged(name, format_args!("a frame at {} is truncated", place.offset)));
     }
     let (codec, payload) = sealer.open(place.offset, sealed)?;
     let mut plaintext = Vec::new();
-    Decoder::new()
-        .and_then(|mut decoder| decoder.decode(codec, payload, place.plain_len as usize, &mut plaintext))
+    decoder
+        .decode(codec, payload, place.plain_len as usize, &mut plaintext)
         .map_err(|error| StoreError::damaged(name, format_args!("a frame at {}: {error}", place.offset)))?;
     Ok(plaintext)
 }
@@ -195,11 +195,12 @@ pub fn scan(domain: &Domain, object: Object, bytes: &Bytes) -> Result<Vec<(Liste
     let decoded = Decoder::new().and_then(|mut decoder| decoder.decode(codec, payload, plain_len, &mut table));
     decoded.map_err(|error| StoreError::damaged(&name, error))?;
     let mut frames = Vec::new();
+    let mut decoder = Decoder::new().map_err(|error| StoreError::damaged(&name, error))?;
     for listed in read_table(&table, position as u64).ok_or_else(|| damaged("its table is malformed"))? {
         let start = usize::try_from(listed.offset).unwrap_or(usize::MAX);
         let place = FramePlace { object, offset: listed.offset, sealed_len: listed.sealed_len, plain_len: listed.plain_len };
         let mut sealed = bytes[start..start + listed.sealed_len as usize].to_vec();
-        frames.push((listed, open_frame(&sealer, &name, &place, &mut sealed)?));
+        frames.push((listed, open_frame(&sealer, &name, &place, &mut sealed, &mut decoder)?));
     }
     Ok(frames)
 }
@@ -242,10 +243,11 @@ mod tests {
     fn frames_are_found_by_place_and_by_table() {
         let (object, name, bytes, places) = pack();
         let sealer = sealer(&domain(), object).expect("keys");
+        let mut decoder = Decoder::new().expect("memory");
         for (i, place) in (1_u8..).zip(&places) {
             let start = usize::try_from(place.offset).expect("small");
             let mut sealed = bytes[start..start + place.sealed_len as usize].to_vec();
-            let plaintext = open_frame(&sealer, &name, place, &mut sealed).expect("what was written");
+            let plaintext = open_frame(&sealer, &name, place, &mut sealed, &mut decoder).expect("what was written");
             assert_eq!(plaintext, vec![i; usize::from(i) * 100]);
         }
         let scanned = scan(&domain(), object, &bytes).expect("what was written");

@@ -6,6 +6,7 @@
 
 use crate::document::Document;
 use crate::error::{Result, StoreError};
+use crate::frame::Decoder;
 use crate::key::Identity;
 use crate::name::Name;
 use crate::pack;
@@ -39,6 +40,7 @@ struct State {
     /// A stretch of a pack that was read ahead.
     ahead: Option<(Object, u64, Bytes)>,
     ahead_len: u64,
+    decoder: Option<Decoder>,
 }
 
 impl std::fmt::Debug for Reader {
@@ -65,6 +67,7 @@ impl Reader {
             documents: Recent::new(DOCUMENTS),
             ahead: None,
             ahead_len: AHEAD_MIN,
+            decoder: None,
         };
         Self { transport, domain, runtime, scratch, state: Mutex::new(state) }
     }
@@ -135,7 +138,7 @@ impl Reader {
         let document = self.document(place.object)?;
         let (codec, payload) = document.inline(place.offset, place.sealed_len)?;
         let mut plaintext = Vec::new();
-        crate::frame::Decoder::new()
+        Decoder::new()
             .and_then(|mut decoder| decoder.decode(codec, &payload, place.plain_len as usize, &mut plaintext))
             .map_err(|error| StoreError::damaged(document.name(), error))?;
         Ok(plaintext)
@@ -160,11 +163,10 @@ impl Reader {
     }
 
     fn pack_frame(&self, place: &FramePlace, ahead: bool) -> Result<Vec<u8>> {
-        let name = place.object.name(self.domain.keys.id);
         if let Some(scratch) = &self.scratch
             && let Some(mut sealed) = scratch.read(place.object, place.offset, place.sealed_len as usize)
         {
-            match pack::open_frame(&*self.sealer(place.object)?, &name, place, &mut sealed) {
+            match self.open(place, &mut sealed) {
                 Ok(plaintext) => return Ok(plaintext),
                 Err(_) => scratch.discard(place.object), // the copy is damaged; the store's is what counts
             }
@@ -173,13 +175,22 @@ impl Reader {
         for _ in 0..FORWARDS_MAX {
             match self.fetch(&place, ahead) {
                 Err(error) if error.is_missing() => place = self.forward(&place, error)?,
-                fetched => {
-                    let name = place.object.name(self.domain.keys.id);
-                    return pack::open_frame(&*self.sealer(place.object)?, &name, &place, &mut fetched?);
-                }
+                fetched => return self.open(&place, &mut fetched?),
             }
         }
-        Err(StoreError::damaged(name, "its frames were forwarded too many times"))
+        Err(StoreError::damaged(place.object.name(self.domain.keys.id), "its frames were forwarded too many times"))
+    }
+
+    fn open(&self, place: &FramePlace, sealed: &mut [u8]) -> Result<Vec<u8>> {
+        let name = place.object.name(self.domain.keys.id);
+        let sealer = self.sealer(place.object)?;
+        let mut decoder = match self.state().decoder.take() {
+            Some(decoder) => decoder,
+            None => Decoder::new().map_err(|error| StoreError::damaged(&name, error))?,
+        };
+        let opened = pack::open_frame(&sealer, &name, place, sealed, &mut decoder);
+        self.state().decoder = Some(decoder);
+        opened
     }
 
     fn fetch(&self, place: &FramePlace, ahead: bool) -> Result<Vec<u8>> {

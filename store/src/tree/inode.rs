@@ -6,6 +6,7 @@ use super::kind::{ContentMap, Directory};
 use super::node::MapRef;
 use super::place::Place;
 use crate::codec::{Malformed, Reader, Write};
+use holdfast_core::checkpoint::Totals;
 use holdfast_core::id::ChunkId;
 
 type Result<T> = std::result::Result<T, Malformed>;
@@ -93,7 +94,12 @@ pub enum Body {
         content: Content,
     },
     /// A directory.
-    Directory(MapRef<Directory>),
+    Directory {
+        /// Its entries.
+        map: MapRef<Directory>,
+        /// What lies beneath it, without itself. A hint; hard-linked inodes count no bytes.
+        sums: Totals,
+    },
     /// A symbolic link and its target.
     Symlink(Box<[u8]>),
     /// A named pipe.
@@ -142,7 +148,7 @@ impl Body {
     fn type_code(&self) -> u8 {
         match self {
             Self::File { .. } => 0,
-            Self::Directory(_) => TYPE_DIRECTORY,
+            Self::Directory { .. } => TYPE_DIRECTORY,
             Self::Symlink(_) => 2,
             Self::Fifo => 3,
             Self::Socket => 4,
@@ -157,7 +163,7 @@ impl Body {
                 out.put_varint(*size);
                 content.encode(out);
             }
-            Self::Directory(map) => map.encode(out),
+            Self::Directory { map, .. } => map.encode(out),
             Self::Symlink(target) => out.put_prefixed(target),
             Self::Fifo | Self::Socket => {}
             Self::CharDevice(major, minor) | Self::BlockDevice(major, minor) => {
@@ -170,7 +176,12 @@ impl Body {
     fn encode_hints(&self, hints: &mut HintWriter<'_>) {
         match self {
             Self::File { content, .. } => content.encode_hints(hints),
-            Self::Directory(map) => map.encode_hints(hints),
+            Self::Directory { map, sums } => {
+                for sum in [sums.files, sums.directories, sums.others, sums.links, sums.bytes] {
+                    hints.out().put_varint(sum);
+                }
+                map.encode_hints(hints);
+            }
             _ => {}
         }
     }
@@ -183,9 +194,11 @@ impl Body {
             }
             TYPE_DIRECTORY => {
                 hints.descend()?;
+                let mut next = || hints.reader().varint("sums of a directory");
+                let (files, directories, others, links, bytes) = (next()?, next()?, next()?, next()?, next()?);
                 let map = MapRef::decode(reader, hints)?;
                 hints.ascend();
-                Self::Directory(map)
+                Self::Directory { map, sums: Totals { files, directories, others, links, bytes, problems: 0 } }
             }
             2 => {
                 let target = reader.prefixed(TARGET_MAX, "link target")?;
@@ -378,7 +391,7 @@ impl Inode {
     /// Whether it is a directory.
     #[must_use]
     pub const fn is_directory(&self) -> bool {
-        matches!(self.body, Body::Directory(_))
+        matches!(self.body, Body::Directory { .. })
     }
 }
 

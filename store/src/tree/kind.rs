@@ -250,7 +250,7 @@ impl RootItem {
     #[must_use]
     pub fn entries(&self) -> MapRef<Directory> {
         match &self.directory.body {
-            Body::Directory(map) => map.clone(),
+            Body::Directory { map, .. } => map.clone(),
             _ => MapRef::Empty,
         }
     }

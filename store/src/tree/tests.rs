@@ -5,6 +5,7 @@ use super::editor::NodeSink;
 use super::*;
 use crate::error::{Result, StoreError};
 use crate::key::{Identity, Secret};
+use holdfast_core::checkpoint::Totals;
 use holdfast_core::id::{ChunkId, LineageId, NodeId, Nonce};
 use proptest::prelude::*;
 use std::any::Any;
@@ -199,7 +200,7 @@ pub(crate) fn varied_leaf() -> Node<Directory> {
         (name(b"\x01\xff\n"), Entry::Inode(Box::new(old))),
         (name(b"chunk"), inode(Body::File { size: 1 << 20, content: Content::Chunk { id: chunk, place: place(5, true) } })),
         (name(b"device"), inode(Body::BlockDevice(u32::MAX, 0))),
-        (name(b"directory"), inode(Body::Directory(MapRef::Inline(Arc::new(inner))))),
+        (name(b"directory"), inode(Body::Directory { map: MapRef::Inline(Arc::new(inner)), sums: Totals { files: 7, bytes: 9, ..Totals::default() } })),
         (name(b"inline"), inode(Body::File { size: 3, content: Content::Inline(b"abc"[..].into()) })),
         (name(b"link"), Entry::Link(u64::MAX)),
         (name(b"sparse"), inode(Body::File { size: 1 << 62, content: Content::Extents { map: extents, block: 12 } })),

@@ -60,7 +60,7 @@ pub fn rebuild_inode<V: Visitor>(inode: &Inode, visitor: &mut V) -> Result<Inode
         other => other.clone(),
     };
     let body = match &inode.body {
-        Body::Directory(map) => Body::Directory(visitor.map(map)?),
+        Body::Directory { map, sums } => Body::Directory { map: visitor.map(map)?, sums: *sums },
         Body::File { size, content } => Body::File { size: *size, content: rebuild_content(*size, content, visitor)? },
         other => other.clone(),
     };

@@ -3,6 +3,7 @@
 
 use super::Encoders;
 use super::encoders::Seen;
+use crate::chunker::Chunker;
 use crate::error::{Result, StoreError};
 use crate::frame::{Encoder, TARGET};
 use crate::key::Identity;
@@ -153,6 +154,18 @@ impl<'e> Batcher<'e> {
             self.flush();
         }
         at
+    }
+
+    /// What cuts files by content.
+    #[must_use]
+    pub fn chunker(&self) -> &Chunker {
+        self.encoders.chunker()
+    }
+
+    /// The ids of these bytes.
+    #[must_use]
+    pub fn ids(&self, slices: &[&[u8]]) -> Vec<ChunkId> {
+        self.encoders.ids(slices)
     }
 
     /// Sends the frame on its way, however full.

@@ -2,6 +2,7 @@
 //! The threads that hash and compress.
 
 use super::batch::{Batch, Job, Known, Stored};
+use crate::chunker::Chunker;
 use crate::frame::Encoder;
 use crate::key::Identity;
 use crate::tree::Place;
@@ -26,6 +27,7 @@ pub struct Encoders {
 #[derive(Debug)]
 struct Shared {
     identity: Identity,
+    chunker: Chunker,
     seen: Mutex<Seen>,
 }
 
@@ -35,6 +37,8 @@ struct Running {
     handles: Vec<JoinHandle<()>>,
 }
 
+/// Fewer bytes are hashed without further threads: starting one costs about as much as hashing 64 KiB.
+const ALONE_BYTES: usize = 256 << 10;
 /// So many frames are encoded without threads: a small change needs none.
 const ALONE_MAX: usize = 4;
 
@@ -42,7 +46,7 @@ impl Encoders {
     /// A pool of at most so many threads.
     #[must_use]
     pub fn new(identity: Identity, threads: usize) -> Self {
-        let shared = Arc::new(Shared { identity, seen: Mutex::default() });
+        let shared = Arc::new(Shared { chunker: Chunker::new(identity.gear_seed()), identity, seen: Mutex::default() });
         Self { shared, threads: threads.max(1), running: Mutex::new(None), alone: Mutex::new((None, 0)) }
     }
 
@@ -59,6 +63,30 @@ impl Encoders {
         if let Err(std::sync::mpsc::SendError((batch, _))) = running.jobs.send((batch, job)) {
             batch.fail("the encoders have ended".to_owned());
         }
+    }
+
+    pub(super) fn chunker(&self) -> &Chunker {
+        &self.shared.chunker
+    }
+
+    /// The ids of these bytes, computed side by side if they are many.
+    pub(super) fn ids(&self, slices: &[&[u8]]) -> Vec<ChunkId> {
+        let identity = &self.shared.identity;
+        let hash = |slices: &[&[u8]]| slices.iter().map(|slice| identity.chunk_id(slice)).collect::<Vec<_>>();
+        let total: usize = slices.iter().map(|slice| slice.len()).sum();
+        let share = slices.len().div_ceil(self.threads);
+        if total < ALONE_BYTES || self.threads == 1 || share == 0 {
+            return hash(slices);
+        }
+        std::thread::scope(|scope| {
+            let (own, others) = slices.split_at(share);
+            let threads: Vec<_> = others.chunks(share).map(|part| scope.spawn(|| hash(part))).collect();
+            let mut ids = hash(own);
+            for (thread, part) in threads.into_iter().zip(others.chunks(share)) {
+                ids.extend(thread.join().unwrap_or_else(|_| hash(part)));
+            }
+            ids
+        })
     }
 
     /// Remembers chunks that were stored for the checkpoint that is being composed.

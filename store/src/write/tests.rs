@@ -152,7 +152,7 @@ fn change(session: &mut Session, changes: &BTreeMap<String, Option<Vec<u8>>>) ->
         editor.put(composer, (Name::new(name.as_bytes()).expect("a name"), entry)).expect("an edit");
     }
     let map = editor.finish(composer).expect("an edit");
-    vec![RootItem { label: "data".to_owned(), directory: inode(Body::Directory(map)), links: MapRef::Empty }]
+    vec![RootItem { label: "data".to_owned(), directory: inode(Body::Directory { map, sums: Totals::default() }), links: MapRef::Empty }]
 }
 
 fn meta(at: i64, quality: Quality) -> CheckpointMeta {

@@ -1,0 +1,542 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Goes through what may have changed and tells the applier what did.
+
+use super::links::Spool;
+use super::op::{Ended, Op, Ops, Target};
+use super::{CaptureError, Dirt, Request, Source};
+use crate::disk::sorter::{Sorted, Sorter};
+use crate::disk::{Dir, FileInfo, FileKind, xattr};
+use crate::error::StoreError;
+use crate::reader::Reader;
+use crate::tree::cursor::{self, Cursor};
+use crate::tree::inode::{INLINE_XATTRS, encode_xattrs};
+use crate::tree::{Body, Directory, Entry, Inode, Links, MapRef, Mtime, Name, RootItem, Stamp, Xattrs};
+use crate::write::{Batch, Batcher};
+use holdfast_core::checkpoint::{Problem, Totals};
+use rustix::io::Errno;
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+/// Names sorted in memory, in bytes; more go to runs on disk.
+const NAMES_BYTES: usize = 4 << 20;
+/// Vanished entries remembered, to recognise what was renamed.
+const VANISHED_MAX: usize = 10_000;
+/// Captured files that are looked at again at the end.
+const RECHECK_MAX: usize = 4096;
+/// Directories inside one another.
+const DEPTH_MAX: usize = crate::tree::hints::DEPTH_MAX as usize;
+/// A file that changed this recently may change again without a new time: kernels tick every 1 to 10 ms, some file systems store seconds only.
+const RACY: Duration = Duration::from_millis(50);
+const RACY_SECONDS: Duration = Duration::from_secs(2);
+
+/// Why the walk ended early.
+#[derive(Debug)]
+pub(super) enum Stop {
+    Ended,
+    Failed(CaptureError),
+}
+
+impl From<Ended> for Stop {
+    fn from(_: Ended) -> Self {
+        Self::Ended
+    }
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+pub(super) type Walk<T> = Result<T, Stop>;
+
+/// What the walk counted.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) unstable: u64,
+    pub(super) compared: u64,
+    pub(super) read_files: u64,
+    pub(super) read_bytes: u64,
+}
+
+pub(super) struct Walker<'a> {
+    pub(super) request: &'a Request<'a>,
+    pub(super) reader: &'a Reader,
+    pub(super) ops: Ops<'a>,
+    pub(super) source: &'a Source,
+    pub(super) old_links: MapRef<Links>,
+    /// The path of the open directory, relative to the state path.
+    pub(super) path: Vec<u8>,
+    /// Open directories; those that were not announced to the applier hold the step that will.
+    open: Vec<Option<Op>>,
+    /// Old entries whose names are gone, by inode.
+    vanished: HashMap<u64, Entry>,
+    pub(super) spool: Spool,
+    pub(super) tally: Tally,
+    /// Captured files with what was seen of them: path and information.
+    recheck: Vec<(Vec<u8>, FileInfo)>,
+    pub(super) buffer: Vec<u8>,
+    last_barrier: Instant,
+}
+
+impl<'a> Walker<'a> {
+    pub(super) fn run(
+        request: &'a Request<'a>,
+        old: &'a [RootItem],
+        reader: &'a Reader,
+        sender: SyncSender<Op>,
+        batcher: Batcher<'a>,
+    ) -> Result<Tally, CaptureError> {
+        let Some(first) = request.sources.first() else { return Ok(Tally::default()) };
+        let mut walker = Self {
+            request,
+            reader,
+            ops: Ops::new(sender, batcher),
+            source: first,
+            old_links: MapRef::Empty,
+            path: Vec::new(),
+            open: Vec::new(),
+            vanished: HashMap::new(),
+            spool: Spool::new(request.scratch.clone()),
+            tally: Tally::default(),
+            recheck: Vec::new(),
+            buffer: Vec::new(),
+            last_barrier: Instant::now(),
+        };
+        for (index, source) in request.sources.iter().enumerate() {
+            let old = old.iter().find(|root| root.label == source.label);
+            match walker.root(index, source, old) {
+                Ok(()) => {}
+                Err(Stop::Ended) => return Ok(walker.tally), // the applier knows why
+                Err(Stop::Failed(error)) => return Err(error),
+            }
+        }
+        walker.ops.batcher.flush();
+        Ok(walker.tally)
+    }
+
+    fn root(&mut self, index: usize, source: &'a Source, old: Option<&RootItem>) -> Walk<()> {
+        let everything = Dirt::all();
+        let dirt = match (self.request.dirt.get(&source.label), old) {
+            (_, None) => &everything,
+            (None, Some(_)) => return Ok(self.ops.send(Op::KeepRoot { index })?),
+            (Some(dirt), Some(_)) => dirt,
+        };
+        self.source = source;
+        self.old_links = old.map_or(MapRef::Empty, |root| root.links.clone());
+        let failed = |source: io::Error| Stop::Failed(CaptureError::Source { label: self.source.label.clone(), source });
+        let info = source.dir.own_info().map_err(failed)?;
+        let old_directory = old.map(|root| &root.directory);
+        let (directory, xattrs) = self.directory_inode(&source.dir, &info, old_directory)?;
+        let changed = old_directory.is_none_or(|old| differs(old, &info, &directory));
+        let entries = old.map_or(MapRef::Empty, RootItem::entries);
+        self.open.push(Some(Op::Root { index, directory: Box::new(directory), xattrs }));
+        if dirt.rescan { self.scan(&source.dir, &entries)? } else { self.check(&source.dir, &entries, dirt)? }
+        let announced = self.open.last().is_some_and(Option::is_none);
+        if announced || changed || !self.spool.is_empty() {
+            self.emit(Op::Leave)?;
+            self.open.pop();
+            self.links()?;
+            self.recheck()?;
+            self.ops.send(Op::EndRoot)?;
+        } else {
+            self.open.pop();
+            self.ops.send(Op::KeepRoot { index })?;
+        }
+        self.vanished.clear();
+        Ok(())
+    }
+
+    /// Sends a step that happens in the open directory: the applier hears of the directory only now, if nothing in it had changed before.
+    pub(super) fn emit(&mut self, op: Op) -> Walk<()> {
+        for level in &mut self.open {
+            if let Some(announcement) = level.take() {
+                self.ops.send(announcement)?;
+            }
+        }
+        self.ops.send(op)?;
+        Ok(())
+    }
+
+    pub(super) fn check_cancelled(&self) -> Walk<()> {
+        match self.request.cancel.load(Ordering::Relaxed) {
+            true => Err(Stop::Failed(CaptureError::Cancelled)),
+            false => Ok(()),
+        }
+    }
+
+    pub(super) fn maybe_barrier(&mut self) -> Walk<()> {
+        self.check_cancelled()?;
+        if self.last_barrier.elapsed() >= self.request.partial_after {
+            self.barrier()?;
+            self.last_barrier = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Lets what was captured so far be made durable, and waits for it.
+    fn barrier(&mut self) -> Walk<()> {
+        self.links()?; // names must not refer to inodes that are still to come
+        self.ops.batcher.barrier();
+        let (answer, answered) = sync_channel(1);
+        self.ops.send(Op::Barrier(answer))?;
+        self.old_links = answered.recv().map_err(|_| Stop::Ended)?;
+        Ok(())
+    }
+
+    /// Compares every name of a directory with the old tree.
+    fn scan(&mut self, dir: &Dir, old: &MapRef<Directory>) -> Walk<()> {
+        let mut names = match self.list(dir) {
+            Ok(names) => names,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()), // removed meanwhile; its parent will notice
+            Err(error) => return self.problem(None, &error),
+        };
+        let mut cursor = Cursor::new(self.reader, old)?;
+        let mut looked_for_vanished = false;
+        let mut on_disk = self.next_name(&mut names)?;
+        loop {
+            let in_tree = cursor.peek(self.reader)?;
+            match (on_disk.take(), in_tree) {
+                (None, None) => return Ok(()),
+                (Some(name), Some((known, entry))) if name == *known => {
+                    let entry = entry.clone();
+                    self.visit(dir, &name, Some(&entry), &Dirt::all())?;
+                    cursor.skip();
+                    on_disk = self.next_name(&mut names)?;
+                }
+                (Some(name), Some((known, _))) if name > *known => {
+                    on_disk = Some(name);
+                    self.forget_next(&mut cursor)?;
+                }
+                (Some(name), _) => {
+                    if !looked_for_vanished {
+                        looked_for_vanished = true;
+                        self.find_vanished(old, &names)?;
+                    }
+                    self.visit(dir, &name, None, &Dirt::all())?;
+                    on_disk = self.next_name(&mut names)?;
+                }
+                (None, Some(_)) => self.forget_next(&mut cursor)?,
+            }
+            self.maybe_barrier()?;
+        }
+    }
+
+    fn forget_next(&mut self, cursor: &mut Cursor<Directory>) -> Walk<()> {
+        if let Some((name, entry)) = cursor.next(self.reader)? {
+            self.remove(&name, &entry)?;
+        }
+        Ok(())
+    }
+
+    fn list(&self, dir: &Dir) -> io::Result<Sorted> {
+        let mut sorter = Sorter::new(NAMES_BYTES, self.request.scratch.clone());
+        dir.names(|name| sorter.push(name))?;
+        sorter.finish()
+    }
+
+    /// The next name of a directory that a tree can hold.
+    fn next_name(&mut self, names: &mut Sorted) -> Walk<Option<Name>> {
+        for name in names {
+            let name = name.map_err(|error| Stop::Failed(CaptureError::Scratch(error)))?;
+            match Name::new(&name) {
+                Some(name) => return Ok(Some(name)),
+                None => {
+                    let what = "its name is longer than 1023 bytes".to_owned();
+                    self.ops.send(Op::Problem(Problem { path: self.path_of(&name), what }))?;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Remembers old entries whose names a directory no longer has: a new name may be one of them.
+    fn find_vanished(&mut self, old: &MapRef<Directory>, names: &Sorted) -> Walk<()> {
+        let mut cursor = Cursor::new(self.reader, old)?;
+        while let Some((name, entry)) = cursor.next(self.reader)? {
+            if names.had(name.as_bytes()) == Some(false) {
+                self.remember_vanished(entry);
+            }
+        }
+        Ok(())
+    }
+
+    fn remember_vanished(&mut self, entry: Entry) {
+        if let Entry::Inode(inode) = &entry
+            && !self.request.foreign
+            && self.vanished.len() < VANISHED_MAX
+        {
+            self.vanished.insert(inode.stamp.inode, entry);
+        }
+    }
+
+    /// Compares only the names that may have changed.
+    fn check(&mut self, dir: &Dir, old: &MapRef<Directory>, dirt: &Dirt) -> Walk<()> {
+        // what is gone first: what is new may be the same under another name
+        let gone: Vec<_> = dirt.names.keys().filter(|name| dir.info(name).is_err()).collect();
+        for name in gone {
+            if let Some((_, entry)) = cursor::get(self.reader, old, name.as_bytes())? {
+                self.remember_vanished(entry);
+            }
+        }
+        let mut cursor = Cursor::new(self.reader, old)?;
+        for (name, dirt) in &dirt.names {
+            cursor.seek(self.reader, name.as_bytes())?;
+            let known = cursor.peek(self.reader)?.filter(|(known, _)| known == name).map(|(_, entry)| entry.clone());
+            self.visit(dir, name, known.as_ref(), dirt)?;
+            self.maybe_barrier()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn path_of(&self, name: &[u8]) -> Vec<u8> {
+        let mut path = self.path.clone();
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        path
+    }
+
+    fn kept(&self, name: &Name, is_directory: bool) -> bool {
+        let top_level_recovery = self.path.is_empty() && name.as_bytes() == b"lost+found";
+        !top_level_recovery && (self.source.filter.is_everything() || self.source.filter.keeps(&self.path_of(name.as_bytes()), is_directory))
+    }
+
+    /// Compares one name with what the tree had for it.
+    fn visit(&mut self, dir: &Dir, name: &Name, old: Option<&Entry>, dirt: &Dirt) -> Walk<()> {
+        self.tally.compared += 1;
+        let info = match dir.info(name) {
+            Ok(info) => info,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.remove_if(name, old),
+            Err(error) => return self.problem(Some(name), &error),
+        };
+        if !self.kept(name, info.kind == FileKind::Directory) {
+            return self.remove_if(name, old);
+        }
+        let vanished = if old.is_none() { self.vanished.get(&info.inode).cloned() } else { None };
+        let known = old.or(vanished.as_ref());
+        match info.kind {
+            FileKind::Directory => self.visit_dir(dir, name, old, known, dirt),
+            _ if info.links > 1 => self.visit_link(name, &info, old),
+            _ => {
+                let was = counts(old);
+                let inode = known.and_then(Entry::as_inode);
+                if old.is_some() && !self.request.foreign && inode.is_some_and(|inode| unchanged(inode, &info)) {
+                    return Ok(());
+                }
+                if let Some(Entry::Link(group)) = old {
+                    self.spool_gone(*group)?;
+                }
+                self.capture(dir, name, &info, inode, Target::Entry { name: name.clone(), was })
+            }
+        }
+    }
+
+    pub(super) fn remove_if(&mut self, name: &Name, old: Option<&Entry>) -> Walk<()> {
+        old.map_or(Ok(()), |entry| self.remove(name, entry))
+    }
+
+    fn remove(&mut self, name: &Name, entry: &Entry) -> Walk<()> {
+        self.forget_links(entry)?;
+        self.emit(Op::Remove { name: name.clone(), was: counts(Some(entry)) })
+    }
+
+    fn visit_dir(&mut self, dir: &Dir, name: &Name, old: Option<&Entry>, known: Option<&Entry>, dirt: &Dirt) -> Walk<()> {
+        let opened = dir.open_dir(name).and_then(|sub| Ok((sub.own_info()?, sub)));
+        let (info, sub) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return self.unopened(name, old, &error),
+        };
+        if self.open.len() >= DEPTH_MAX {
+            return self.problem(Some(name), &io::Error::other("it is nested too deeply"));
+        }
+        let before = known.and_then(Entry::as_inode).filter(|inode| inode.is_directory());
+        let (map, sums) = before.map_or((MapRef::Empty, Totals::default()), directory_of);
+        let (directory, xattrs) = self.directory_inode(&sub, &info, before)?;
+        let same = matches!(old, Some(Entry::Inode(old)) if old.is_directory() && !differs(old, &info, &directory));
+        if let Some(entry) = old.filter(|_| before.is_none()) {
+            self.forget_links(entry)?; // it was something else
+        }
+        let was = counts(old);
+        let enter = Op::Enter { name: name.clone(), directory: Box::new(directory), old: map.clone(), sums, was, xattrs };
+        self.open.push(Some(enter));
+        let parent = self.path.len();
+        self.path = self.path_of(name.as_bytes());
+        let is_new = old.is_none_or(|entry| entry.as_inode().is_none_or(|inode| !inode.is_directory()));
+        if dirt.rescan || is_new { self.scan(&sub, &map)? } else { self.check(&sub, &map, dirt)? }
+        self.path.truncate(parent);
+        if !same || self.open.last().is_some_and(Option::is_none) {
+            self.emit(Op::Leave)?;
+        }
+        self.open.pop();
+        Ok(())
+    }
+
+    fn unopened(&mut self, name: &Name, old: Option<&Entry>, error: &io::Error) -> Walk<()> {
+        match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::NOENT) => self.remove_if(name, old),
+            // replaced by something else between two looks
+            Some(Errno::NOTDIR | Errno::LOOP) => {
+                self.tally.unstable += 1;
+                Ok(())
+            }
+            Some(Errno::XDEV) => self.problem(Some(name), &io::Error::other("another file system is mounted there; it is not part of this state")),
+            _ => self.problem(Some(name), error),
+        }
+    }
+
+    /// Notes that something can't be captured. Its last captured state stays.
+    pub(super) fn problem(&mut self, name: Option<&Name>, error: &io::Error) -> Walk<()> {
+        let path = name.map_or_else(|| self.path.clone(), |name| self.path_of(name.as_bytes()));
+        self.ops.send(Op::Problem(Problem { path, what: error.to_string() }))?;
+        Ok(())
+    }
+
+    /// The inode of a directory, without its entries.
+    fn directory_inode(&mut self, dir: &Dir, info: &FileInfo, old: Option<&Inode>) -> Walk<(Inode, PendingXattrs)> {
+        let unchanged = old.filter(|old| !self.request.foreign && old.stamp == info.stamp() && old.stamp != Stamp::default());
+        let (xattrs, pending) = match unchanged {
+            Some(old) => (old.xattrs.clone(), None),
+            None => match xattr::read(dir.fd()) {
+                Ok(list) => self.xattrs(&list),
+                Err(error) => {
+                    self.problem(None, &error)?;
+                    (Xattrs::None, None)
+                }
+            },
+        };
+        let body = Body::Directory { map: MapRef::Empty, sums: Totals::default() };
+        Ok((self.inode(info, xattrs, body), pending))
+    }
+
+    /// A list of attributes: inlined, or as a chunk that is on its way.
+    pub(super) fn xattrs(&mut self, list: &xattr::List) -> (Xattrs, PendingXattrs) {
+        if list.is_empty() {
+            return (Xattrs::None, None);
+        }
+        let bytes = encode_xattrs(list);
+        if bytes.len() <= INLINE_XATTRS {
+            return (Xattrs::Inline(bytes.into()), None);
+        }
+        (Xattrs::None, Some(self.ops.batcher.add(&bytes, None)))
+    }
+
+    /// An inode as the file system describes it.
+    pub(super) fn inode(&self, info: &FileInfo, xattrs: Xattrs, body: Body) -> Inode {
+        Inode {
+            mode: info.mode,
+            uid: info.uid,
+            gid: info.gid,
+            mtime: info.mtime,
+            xattrs,
+            body,
+            stamp: self.trusted_stamp(info),
+        }
+    }
+
+    /// The stamp, unless the file changed so recently that it may change again within the same tick.
+    fn trusted_stamp(&self, info: &FileInfo) -> Stamp {
+        let tick = if info.ctime.nanos == 0 { RACY_SECONDS } else { RACY };
+        let changed = i128::from(info.ctime.seconds) * 1_000_000_000 + i128::from(info.ctime.nanos);
+        let trusted_until = i128::from(self.request.clock.now().minus(tick).nanos());
+        if changed < trusted_until { info.stamp() } else { Stamp { ctime: Mtime::default(), inode: info.inode } }
+    }
+
+    /// Notes a file that was captured, to be looked at again at the end.
+    pub(super) fn captured(&mut self, path: Vec<u8>, info: FileInfo) {
+        self.tally.read_files += 1;
+        if self.recheck.len() < RECHECK_MAX {
+            self.recheck.push((path, info));
+        }
+    }
+
+    /// Whether what was captured is still as it was: only then are all files of one moment.
+    fn recheck(&mut self) -> Walk<()> {
+        for (path, before) in std::mem::take(&mut self.recheck) {
+            let now = self.look(&path);
+            if !now.is_ok_and(|now| now.unchanged_since(&before)) {
+                self.tally.unstable += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn look(&self, path: &[u8]) -> io::Result<FileInfo> {
+        let (dir, name) = self.descend(path)?;
+        dir.info(&name)
+    }
+
+    /// The directory of a path beneath the state path, and the last name.
+    pub(super) fn descend(&self, path: &[u8]) -> io::Result<(Arc<Dir>, Name)> {
+        let mut dir = Arc::clone(&self.source.dir);
+        let mut names = path.split(|byte| *byte == b'/').map(|name| Name::new(name).ok_or(io::ErrorKind::InvalidInput));
+        let mut name = names.next().ok_or(io::ErrorKind::InvalidInput)??;
+        for next in names {
+            dir = Arc::new(dir.open_dir(&name)?);
+            name = next?;
+        }
+        Ok((dir, name))
+    }
+}
+
+/// A list of attributes that is on its way as a chunk.
+pub(super) type PendingXattrs = Option<(Arc<Batch>, usize)>;
+
+impl Entry {
+    /// The inode, unless it is one of several names.
+    #[must_use]
+    pub fn as_inode(&self) -> Option<&Inode> {
+        match self {
+            Self::Inode(inode) => Some(inode),
+            Self::Link(_) => None,
+        }
+    }
+}
+
+/// What an entry counts for in the sums of the directories above it.
+pub(super) fn counts(entry: Option<&Entry>) -> Totals {
+    let none = Totals::default();
+    match entry {
+        None => none,
+        Some(Entry::Link(_)) => Totals { links: 1, ..none },
+        Some(Entry::Inode(inode)) => match &inode.body {
+            Body::File { size, .. } => Totals { files: 1, bytes: *size, ..none },
+            Body::Directory { sums, .. } => Totals { directories: sums.directories.saturating_add(1), ..*sums },
+            _ => Totals { others: 1, ..none },
+        },
+    }
+}
+
+pub(super) fn directory_of(inode: &Inode) -> (MapRef<Directory>, Totals) {
+    match &inode.body {
+        Body::Directory { map, sums } => (map.clone(), *sums),
+        _ => (MapRef::Empty, Totals::default()),
+    }
+}
+
+fn same_metadata(old: &Inode, info: &FileInfo) -> bool {
+    (old.mode, old.uid, old.gid, old.mtime) == (info.mode, info.uid, info.gid, info.mtime)
+}
+
+/// Whether a file is as it was captured: the same inode, not changed since, and described the same.
+pub(super) fn unchanged(old: &Inode, info: &FileInfo) -> bool {
+    let same_kind = match (&old.body, info.kind) {
+        (Body::File { size, .. }, FileKind::File) => *size == info.size,
+        (Body::Symlink(_), FileKind::Symlink) | (Body::Fifo, FileKind::Fifo) | (Body::Socket, FileKind::Socket) => true,
+        (Body::CharDevice(major, minor), FileKind::CharDevice) | (Body::BlockDevice(major, minor), FileKind::BlockDevice) => {
+            (*major, *minor) == info.numbers
+        }
+        _ => false,
+    };
+    same_kind && old.stamp.ctime != Mtime::default() && old.stamp == info.stamp() && same_metadata(old, info)
+}
+
+/// Whether a directory itself (not its entries) must be written anew: it is described differently, or its stamp is stale.
+fn differs(old: &Inode, info: &FileInfo, new: &Inode) -> bool {
+    !same_metadata(old, info) || old.xattrs != new.xattrs || (old.stamp != new.stamp && new.stamp.ctime != Mtime::default())
+}
