@@ -22,9 +22,9 @@ use std::time::Duration;
 mod apply;
 mod content;
 mod filter;
+mod large;
 mod links;
 mod op;
-mod large;
 mod session;
 mod walker;
 

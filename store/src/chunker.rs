@@ -104,7 +104,13 @@ mod tests {
         let mut changed = original.clone();
         changed.insert(2_000_000, 7);
         let ends = |lens: Vec<usize>, shift: usize| {
-            lens.iter().scan(0, |end, len| { *end += len; Some(*end) }).map(|end| end - shift).collect::<std::collections::BTreeSet<_>>()
+            lens.iter()
+                .scan(0, |end, len| {
+                    *end += len;
+                    Some(*end)
+                })
+                .map(|end| end - shift)
+                .collect::<std::collections::BTreeSet<_>>()
         };
         let (before, after) = (ends(cuts(&chunker, &original), 0), ends(cuts(&chunker, &changed), 1));
         assert!(after.iter().filter(|end| **end > 2_100_000 && !before.contains(end)).count() <= 4);
@@ -119,7 +125,12 @@ mod tests {
     #[test]
     fn blocks_grow_with_the_file() {
         assert_eq!([1 << 20, 16 << 20, 2 << 30, 100 << 30, 2 << 40].map(block_for), [12, 14, 14, 16, 18]);
-        assert!(!has_outgrown(12, 17 << 20) && has_outgrown(12, 64 << 20) && !has_outgrown(14, 64 << 30) && has_outgrown(14, 128 << 30));
+        assert!(
+            !has_outgrown(12, 17 << 20)
+                && has_outgrown(12, 64 << 20)
+                && !has_outgrown(14, 64 << 30)
+                && has_outgrown(14, 128 << 30)
+        );
         assert!(is_page_structured(1 << 20, b"") && !is_page_structured(4096, b"") && !is_page_structured((1 << 20) + 1, b"x"));
         assert!(is_page_structured((1 << 20) + 1024, b"SQLite format 3\0..."));
     }

@@ -241,7 +241,10 @@ pub fn info_of(fd: impl AsFd) -> io::Result<FileInfo> {
 /// A path for people: bytes that are no text are shown as such, control characters escaped.
 #[must_use]
 pub fn display(path: &[u8]) -> String {
-    String::from_utf8_lossy(path).chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+    String::from_utf8_lossy(path)
+        .chars()
+        .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
+        .collect()
 }
 
 #[cfg(test)]

@@ -103,7 +103,8 @@ impl Document {
         let mut sealed = sealed.to_vec();
         let (codec, payload) = sealer.open(BODY_OFFSET, &mut sealed)?;
         let damaged = |what: &str| StoreError::damaged(name, what);
-        let len = Decoder::announced(codec, payload).filter(|len| *len <= BODY_MAX).ok_or_else(|| damaged("its body is too long"))?;
+        let len =
+            Decoder::announced(codec, payload).filter(|len| *len <= BODY_MAX).ok_or_else(|| damaged("its body is too long"))?;
         let mut body = Vec::new();
         let decoded = Decoder::new().and_then(|mut decoder| decoder.decode(codec, payload, len, &mut body));
         decoded.map_err(|error| StoreError::damaged(name, error))?;

@@ -33,7 +33,9 @@ pub enum StoreError {
         object: String,
     },
     /// None of the key slots opens with this passphrase.
-    #[error("wrong passphrase: none of the repository's {slots} key slots opens with it; check HOLDFAST_PASSPHRASE or --passphrase-file")]
+    #[error(
+        "wrong passphrase: none of the repository's {slots} key slots opens with it; check HOLDFAST_PASSPHRASE or --passphrase-file"
+    )]
     WrongPassphrase {
         /// How many were tried.
         slots: u64,
@@ -59,7 +61,9 @@ pub enum StoreError {
         lineage: String,
     },
     /// The store shows an older history than was seen before.
-    #[error("the log of lineage {lineage} ends at {found}, but {seen} was seen earlier: the store was rolled back or has lost data; nothing was written")]
+    #[error(
+        "the log of lineage {lineage} ends at {found}, but {seen} was seen earlier: the store was rolled back or has lost data; nothing was written"
+    )]
     RolledBack {
         /// Its name.
         lineage: String,
@@ -69,7 +73,9 @@ pub enum StoreError {
         seen: u64,
     },
     /// The lineage belongs to another cluster or machine.
-    #[error("lineage {lineage} belongs to {owner} (held by {holder}); it is read-only here until it is taken over explicitly: --take-over")]
+    #[error(
+        "lineage {lineage} belongs to {owner} (held by {holder}); it is read-only here until it is taken over explicitly: --take-over"
+    )]
     ForeignOwner {
         /// Its name.
         lineage: String,

@@ -210,10 +210,7 @@ mod tests {
             .expect("32 bytes");
         let info = hex::decode("f0f1f2f3f4f5f6f7f8f9").expect("a constant");
         let okm: [u8; 42] = expand(&prk, &info);
-        assert_eq!(
-            hex::encode(okm),
-            "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865"
-        );
+        assert_eq!(hex::encode(okm), "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865");
     }
 
     #[test]

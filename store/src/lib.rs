@@ -17,10 +17,14 @@ pub mod pack;
 pub mod reader;
 pub mod record;
 pub mod repository;
+pub mod restore;
 pub mod scratch;
 pub mod seal;
 pub mod transport;
 pub mod tree;
 pub mod write;
+
+#[cfg(test)]
+pub(crate) mod testkit;
 
 pub use error::{Result, StoreError};

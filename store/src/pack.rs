@@ -181,16 +181,19 @@ pub fn scan(domain: &Domain, object: Object, bytes: &Bytes) -> Result<Vec<(Liste
     let name = object.name(domain.keys.id);
     let damaged = |what: &str| StoreError::damaged(&name, what);
     let sealer = Sealer::open_object(domain, &name, bytes, Kind::Pack, *object.lineage().as_bytes())?;
-    let start = bytes.len().checked_sub(TAIL_LEN).filter(|start| *start >= HEADER_LEN).ok_or_else(|| damaged("it is truncated"))?;
+    let start =
+        bytes.len().checked_sub(TAIL_LEN).filter(|start| *start >= HEADER_LEN).ok_or_else(|| damaged("it is truncated"))?;
     let mut tail = bytes[start..].to_vec();
     let (codec, tail) = sealer.open(TAIL_OFFSET, &mut tail)?;
-    let tail: [u8; 8] = tail.try_into().ok().filter(|_| codec == crate::frame::RAW).ok_or_else(|| damaged("its tail is malformed"))?;
+    let tail: [u8; 8] =
+        tail.try_into().ok().filter(|_| codec == crate::frame::RAW).ok_or_else(|| damaged("its tail is malformed"))?;
     let position = u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]) as usize;
     let len = u32::from_le_bytes([tail[4], tail[5], tail[6], tail[7]]) as usize;
     let sealed = position.checked_add(len).and_then(|end| bytes.get(position..end));
     let mut sealed = sealed.ok_or_else(|| damaged("its table lies beyond its end"))?.to_vec();
     let (codec, payload) = sealer.open(TABLE_OFFSET, &mut sealed)?;
-    let plain_len = Decoder::announced(codec, payload).filter(|len| *len <= PACK_MAX).ok_or_else(|| damaged("its table is too long"))?;
+    let plain_len =
+        Decoder::announced(codec, payload).filter(|len| *len <= PACK_MAX).ok_or_else(|| damaged("its table is too long"))?;
     let mut table = Vec::new();
     let decoded = Decoder::new().and_then(|mut decoder| decoder.decode(codec, payload, plain_len, &mut table));
     decoded.map_err(|error| StoreError::damaged(&name, error))?;
@@ -232,7 +235,8 @@ mod tests {
 
     fn pack() -> (Object, Name, Bytes, Vec<FramePlace>) {
         let mut builder = PackBuilder::new(&domain(), LineageId::new([4; 16]), 9, false).expect("keys");
-        let places = (1..20_u8).map(|i| builder.push(Contents::Chunks, 0, &vec![i; usize::from(i) * 100], u32::from(i) * 100).expect("it opens"));
+        let places = (1..20_u8)
+            .map(|i| builder.push(Contents::Chunks, 0, &vec![i; usize::from(i) * 100], u32::from(i) * 100).expect("it opens"));
         let places = places.collect();
         let object = builder.object();
         let (name, bytes) = builder.finish().expect("random numbers");
@@ -251,7 +255,10 @@ mod tests {
             assert_eq!(plaintext, vec![i; usize::from(i) * 100]);
         }
         let scanned = scan(&domain(), object, &bytes).expect("what was written");
-        assert_eq!(scanned.iter().map(|(listed, _)| listed.offset).collect::<Vec<_>>(), places.iter().map(|p| p.offset).collect::<Vec<_>>());
+        assert_eq!(
+            scanned.iter().map(|(listed, _)| listed.offset).collect::<Vec<_>>(),
+            places.iter().map(|p| p.offset).collect::<Vec<_>>()
+        );
         assert_eq!(bytes.len() as u64, padded_len(bytes.len() as u64));
     }
 

@@ -208,7 +208,10 @@ impl Reader {
             scratch.keep(place.object, &whole);
             let start = usize::try_from(place.offset).unwrap_or(usize::MAX);
             let end = start.saturating_add(place.sealed_len as usize);
-            return whole.get(start..end).map(<[u8]>::to_vec).ok_or_else(|| StoreError::damaged(name, "a frame lies beyond its end"));
+            return whole
+                .get(start..end)
+                .map(<[u8]>::to_vec)
+                .ok_or_else(|| StoreError::damaged(name, "a frame lies beyond its end"));
         }
         let window = self.window(place);
         let bytes = self.get(&name, Range::From { offset: place.offset, len: window.max(len) }, "nodes")?;
@@ -222,7 +225,8 @@ impl Reader {
         let state = self.state();
         let (object, offset, bytes) = state.ahead.as_ref()?;
         let start = usize::try_from(place.offset.checked_sub(*offset)?).ok()?;
-        let found = (*object == place.object).then(|| bytes.get(start..start.checked_add(place.sealed_len as usize)?)).flatten()?;
+        let found =
+            (*object == place.object).then(|| bytes.get(start..start.checked_add(place.sealed_len as usize)?)).flatten()?;
         Some(found.to_vec())
     }
 
@@ -260,7 +264,8 @@ impl Reader {
     pub fn chunk(&self, place: &Place, len: u32, id: &ChunkId) -> Result<Vec<u8>> {
         let (frame, stored) = self.frame_of(place, false)?;
         let name = || stored.object.name(self.domain.keys.id);
-        let bytes = slice(&frame, place.inner, len).ok_or_else(|| StoreError::damaged(name(), "a chunk lies beyond its frame"))?;
+        let bytes =
+            slice(&frame, place.inner, len).ok_or_else(|| StoreError::damaged(name(), "a chunk lies beyond its frame"))?;
         if self.domain.keys.identity.chunk_id(bytes) != *id {
             return Err(StoreError::damaged(name(), format_args!("chunk {id} has other bytes than its id says")));
         }
@@ -275,8 +280,10 @@ impl Reader {
     fn stored_node<K: MapKind>(&self, id: &NodeId, stored: &StoredNode) -> Result<Node<K>> {
         let (frame, place) = self.frame_of(&stored.place, true)?;
         let name = place.object.name(self.domain.keys.id);
-        let bytes = slice(&frame, stored.place.inner, stored.len).ok_or_else(|| StoreError::damaged(&name, "a node lies beyond its frame"))?;
-        decode_node(&self.domain.keys.identity, bytes, id, place.object, &stored.place.frame).map_err(|what| StoreError::damaged(&name, what))
+        let bytes = slice(&frame, stored.place.inner, stored.len)
+            .ok_or_else(|| StoreError::damaged(&name, "a node lies beyond its frame"))?;
+        decode_node(&self.domain.keys.identity, bytes, id, place.object, &stored.place.frame)
+            .map_err(|what| StoreError::damaged(&name, what))
     }
 }
 

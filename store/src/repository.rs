@@ -62,7 +62,8 @@ impl Repository {
         };
         let text = serde_json::to_vec_pretty(&identification).map_err(|error| StoreError::damaged("repository", error))?;
         let master = Master { secret: Secret::new(random()?), identity: Secret::new(random()?) };
-        let slot = slot::wrap(&master, passphrase, kdf, slot::Position { hash: Sha256::digest(&text).into(), epoch: 1, slot: 0 })?;
+        let slot =
+            slot::wrap(&master, passphrase, kdf, slot::Position { hash: Sha256::digest(&text).into(), epoch: 1, slot: 0 })?;
         let name = Name::key_slot(id, 1, 0);
         settle::create_unique(&*transport, &name, &Body::new(slot.into()), PATIENCE).await?;
         match settle::create(&*transport, &Name::repository(), &Body::new(text.into()), PATIENCE).await? {
@@ -105,7 +106,10 @@ impl Repository {
             return Ok(opened);
         }
         if slots == 0 {
-            return Err(StoreError::Missing { object: Name::key_slot(id, epoch, 0).to_string(), what: "the master key".to_owned() });
+            return Err(StoreError::Missing {
+                object: Name::key_slot(id, epoch, 0).to_string(),
+                what: "the master key".to_owned(),
+            });
         }
         Err(StoreError::WrongPassphrase { slots })
     }
@@ -188,12 +192,7 @@ impl Repository {
             if wire.name != name || wire.epoch != u64::from(epoch) || !same {
                 return Err(damaged());
             }
-            let fresh = || DomainKeys {
-                id,
-                name: name.to_owned(),
-                secrets: BTreeMap::new(),
-                identity: Identity::new(identity),
-            };
+            let fresh = || DomainKeys { id, name: name.to_owned(), secrets: BTreeMap::new(), identity: Identity::new(identity) };
             keys.get_or_insert_with(fresh).secrets.insert(epoch, secret);
         }
         Ok(keys.map(|keys| Domain { repository: self.id, keys }))

@@ -97,7 +97,8 @@ impl Scratch {
         let path = self.directory.join(PACKS).join(name);
         let temporary = path.with_extension("tmp");
         // not synced: whatever a crash leaves is checked when it is read, and fetched again if it is damaged
-        let result = File::create(&temporary).and_then(|mut file| file.write_all(bytes)).and_then(|()| fs::rename(&temporary, &path));
+        let result =
+            File::create(&temporary).and_then(|mut file| file.write_all(bytes)).and_then(|()| fs::rename(&temporary, &path));
         if let Err(error) = result {
             let _ = fs::remove_file(&temporary);
             return Err(error);

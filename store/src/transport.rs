@@ -12,7 +12,7 @@ pub mod retry;
 pub mod s3;
 pub mod settle;
 
-pub use retry::{Retrying, Retries};
+pub use retry::{Retries, Retrying};
 
 /// The bytes of an object to create, and their SHA-256, which the store checks.
 #[derive(Clone)]

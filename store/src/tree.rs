@@ -16,11 +16,11 @@ pub mod visit;
 
 pub use cursor::Cursor;
 pub use editor::Editor;
-pub use inode::{Content, Entry, Inode, Body, Mtime, Stamp, Xattrs};
+pub use inode::{Body, Content, Entry, Inode, Mtime, Stamp, Xattrs};
 pub use kind::{ContentMap, Directory, Extent, LinkItem, Links, MapKind, Name, RootItem, Roots};
 pub use node::{At, Child, MapRef, Node, NodeRef, NodeStore, StoredNode};
-pub use visit::Visitor;
 pub use place::{Frame, FramePlace, Object, Place};
+pub use visit::Visitor;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -187,8 +187,15 @@ fn check_acknowledged(store: &Store, actors: &[Actor], seed: u64) {
     let boundary = store.boundary();
     for actor in actors {
         for (sequence, hash) in &actor.acknowledged {
-            assert_eq!(store.ever.get(sequence).map(|r| r.hash), Some(*hash), "seed {seed}: {sequence} was acknowledged and is not what was first there");
-            assert!(*sequence < boundary || store.records.get(sequence).map(|r| r.hash) == Some(*hash), "seed {seed}: {sequence}");
+            assert_eq!(
+                store.ever.get(sequence).map(|r| r.hash),
+                Some(*hash),
+                "seed {seed}: {sequence} was acknowledged and is not what was first there"
+            );
+            assert!(
+                *sequence < boundary || store.records.get(sequence).map(|r| r.hash) == Some(*hash),
+                "seed {seed}: {sequence}"
+            );
         }
     }
 }

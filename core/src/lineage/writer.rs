@@ -86,10 +86,20 @@ enum State {
     Reading(u64),
     PausingToRead(u64),
     Building(u64),
-    Settling { sequence: u64, hash: RecordHash, settle: Settle },
+    Settling {
+        sequence: u64,
+        hash: RecordHash,
+        settle: Settle,
+    },
     /// Won, and asking whether the boundary has overtaken it before anybody is told.
-    Confirming { won: Head, search: HeadSearch },
-    PausingToConfirm { won: Head, search: HeadSearch },
+    Confirming {
+        won: Head,
+        search: HeadSearch,
+    },
+    PausingToConfirm {
+        won: Head,
+        search: HeadSearch,
+    },
     Ready,
     Fenced,
 }

@@ -8,7 +8,9 @@ use jiff::{ToSpan, Zoned};
 
 /// A text is not a time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a time; write for example '10 minutes ago', 'yesterday 14:03', '14:03:07', '2026-11-20 09:00' or '2026-11-20T09:00:00Z'")]
+#[error(
+    "{0:?} is not a time; write for example '10 minutes ago', 'yesterday 14:03', '14:03:07', '2026-11-20 09:00' or '2026-11-20T09:00:00Z'"
+)]
 pub struct ParseTimeError(String);
 
 /// Reads a moment. Times without a zone are in `zone`; a time of day without a date is its last occurrence before `now`.
@@ -103,7 +105,9 @@ mod tests {
 
     #[test]
     fn what_is_not_a_time_is_refused() {
-        for text in ["", "soon", "14", "-5 minutes ago", "25:00", "2026-13-01", "yesterday noonish", "10 parsecs ago", "2026-02-30"] {
+        for text in
+            ["", "soon", "14", "-5 minutes ago", "25:00", "2026-13-01", "yesterday noonish", "10 parsecs ago", "2026-02-30"]
+        {
             check(text, None);
         }
     }

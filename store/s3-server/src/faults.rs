@@ -52,7 +52,8 @@ pub enum Fault {
     ApplyThenAnswer(StatusCode),
     /// The connection is closed without an answer; the change is made when the gate opens, and its condition is judged
     /// then. So is a packet that a network kept for a while. The signature, the body and its checksums are checked
-    /// before: a request that fails there is never applied. Requests that change nothing are only dropped.
+    /// before: a request that fails there is never applied. PUT, DELETE and
+    /// DeleteObjects are held; requests that change nothing are only dropped, and so is CreateBucket, once it is done.
     ApplyLater(Gate),
     /// The body of a GET breaks off after at most so many bytes: its connection is closed.
     TruncateBody {

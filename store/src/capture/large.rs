@@ -201,7 +201,8 @@ impl Walker<'_> {
             (old[index].end() == range.end).then(|| &old[index])
         };
         let candidates: Vec<_> = wanted.iter().map(counterpart).collect();
-        let slices: Vec<_> = wanted.iter().zip(&candidates).filter(|(_, old)| old.is_some()).map(|(range, _)| self.slice(base, range)).collect();
+        let slices: Vec<_> =
+            wanted.iter().zip(&candidates).filter(|(_, old)| old.is_some()).map(|(range, _)| self.slice(base, range)).collect();
         let mut ids = self.ops.batcher.ids(&slices).into_iter();
         candidates.into_iter().map(|old| old.and_then(|old| ids.next().filter(|id| *id == old.id).map(|_| old.clone()))).collect()
     }
@@ -265,7 +266,8 @@ impl Walker<'_> {
             return Ok(range.start);
         }
         let read = self.fill(large, range.start..end)? as u64;
-        let ranges: Vec<_> = extents.iter().map(|extent| extent.start..extent.end()).filter(|r| r.end - range.start <= read).collect();
+        let ranges: Vec<_> =
+            extents.iter().map(|extent| extent.start..extent.end()).filter(|r| r.end - range.start <= read).collect();
         let same = self.compare(range.start, &ranges, &extents);
         let followed = same.iter().take_while(|same| same.is_some()).count();
         Ok(if followed == 0 { range.start } else { ranges[followed - 1].end })
@@ -283,7 +285,13 @@ impl Walker<'_> {
     }
 
     /// Cuts one chunk; returns where it ends.
-    fn cut(&mut self, large: &mut Large<'_>, range: Range<u64>, ahead: &mut Ahead, known: Option<&Arc<Known>>) -> Result<u64, Reading> {
+    fn cut(
+        &mut self,
+        large: &mut Large<'_>,
+        range: Range<u64>,
+        ahead: &mut Ahead,
+        known: Option<&Arc<Known>>,
+    ) -> Result<u64, Reading> {
         let available = (ahead.start + ahead.len).saturating_sub(range.start);
         if available < (CDC_MAX as u64).min(range.end - range.start) {
             let read = self.fill(large, range.start..(range.start + WINDOW).min(range.end))?;

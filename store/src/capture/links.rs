@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Hard links: names are noted as they are met; their inodes follow when the directories are done, each captured once.
 
+use super::CaptureError;
 use super::op::{Op, Target};
 use super::walker::{Stop, Walk, Walker, counts, directory_of, unchanged};
-use super::CaptureError;
 use crate::disk::FileInfo;
 use crate::disk::sorter::Sorter;
 use crate::tree::cursor::{self, Cursor};
@@ -105,7 +105,8 @@ impl Walker<'_> {
         }
         if let (Some(group), Some(item)) = (old_group, &known) {
             // after a restore every inode has another number; the names tell which belong together
-            let same = if self.request.foreign { !self.spool.taken.contains_key(&group) } else { item.inode.stamp.inode == info.inode };
+            let same =
+                if self.request.foreign { !self.spool.taken.contains_key(&group) } else { item.inode.stamp.inode == info.inode };
             if same {
                 self.give(info.inode, group, self.request.foreign);
                 return Ok((group, known));

@@ -51,7 +51,14 @@ pub(super) enum Op {
     /// A state path is as it was.
     KeepRoot { index: usize },
     /// A directory beneath the open one begins, with the entries it had.
-    Enter { name: Name, directory: Box<Inode>, old: MapRef<Directory>, sums: Totals, was: Totals, xattrs: Option<(Arc<Batch>, usize)> },
+    Enter {
+        name: Name,
+        directory: Box<Inode>,
+        old: MapRef<Directory>,
+        sums: Totals,
+        was: Totals,
+        xattrs: Option<(Arc<Batch>, usize)>,
+    },
     /// The open directory ends.
     Leave,
     /// An inode, with its bytes.

@@ -135,7 +135,11 @@ impl<'a> Walker<'a> {
         let changed = old_directory.is_none_or(|old| differs(old, &info, &directory));
         let entries = old.map_or(MapRef::Empty, RootItem::entries);
         self.open.push(Some(Op::Root { index, directory: Box::new(directory), xattrs }));
-        if dirt.rescan { self.scan(&source.dir, &entries)? } else { self.check(&source.dir, &entries, dirt)? }
+        if dirt.rescan {
+            self.scan(&source.dir, &entries)?
+        } else {
+            self.check(&source.dir, &entries, dirt)?
+        }
         let announced = self.open.last().is_some_and(Option::is_none);
         if announced || changed || !self.spool.is_empty() {
             self.emit(Op::Leave)?;
@@ -304,7 +308,8 @@ impl<'a> Walker<'a> {
 
     fn kept(&self, name: &Name, is_directory: bool) -> bool {
         let top_level_recovery = self.path.is_empty() && name.as_bytes() == b"lost+found";
-        !top_level_recovery && (self.source.filter.is_everything() || self.source.filter.keeps(&self.path_of(name.as_bytes()), is_directory))
+        !top_level_recovery
+            && (self.source.filter.is_everything() || self.source.filter.keeps(&self.path_of(name.as_bytes()), is_directory))
     }
 
     /// Compares one name with what the tree had for it.
@@ -368,7 +373,11 @@ impl<'a> Walker<'a> {
         let parent = self.path.len();
         self.path = self.path_of(name.as_bytes());
         let is_new = old.is_none_or(|entry| entry.as_inode().is_none_or(|inode| !inode.is_directory()));
-        if dirt.rescan || is_new { self.scan(&sub, &map)? } else { self.check(&sub, &map, dirt)? }
+        if dirt.rescan || is_new {
+            self.scan(&sub, &map)?
+        } else {
+            self.check(&sub, &map, dirt)?
+        }
         self.path.truncate(parent);
         if !same || self.open.last().is_some_and(Option::is_none) {
             self.emit(Op::Leave)?;
@@ -385,7 +394,9 @@ impl<'a> Walker<'a> {
                 self.tally.unstable += 1;
                 Ok(())
             }
-            Some(Errno::XDEV) => self.problem(Some(name), &io::Error::other("another file system is mounted there; it is not part of this state")),
+            Some(Errno::XDEV) => {
+                self.problem(Some(name), &io::Error::other("another file system is mounted there; it is not part of this state"))
+            }
             _ => self.problem(Some(name), error),
         }
     }
@@ -428,15 +439,7 @@ impl<'a> Walker<'a> {
 
     /// An inode as the file system describes it.
     pub(super) fn inode(&self, info: &FileInfo, xattrs: Xattrs, body: Body) -> Inode {
-        Inode {
-            mode: info.mode,
-            uid: info.uid,
-            gid: info.gid,
-            mtime: info.mtime,
-            xattrs,
-            body,
-            stamp: self.trusted_stamp(info),
-        }
+        Inode { mode: info.mode, uid: info.uid, gid: info.gid, mtime: info.mtime, xattrs, body, stamp: self.trusted_stamp(info) }
     }
 
     /// The stamp, unless the file changed so recently that it may change again within the same tick.

@@ -190,7 +190,8 @@ impl LogWriter {
     fn failed(&self, error: StoreError, event: Event) -> Result<Event> {
         let final_refusal = match &error {
             StoreError::Transport(error) => {
-                matches!(error.failure, Failure::Refused | Failure::Unusable) || (error.is_not_found() && error.operation == "put")
+                matches!(error.failure, Failure::Refused | Failure::Unusable)
+                    || (error.is_not_found() && error.operation == "put")
             }
             StoreError::Missing { .. } => false,
             _ => true,

@@ -93,7 +93,8 @@ pub(super) fn wrap(master: &Master, passphrase: &[u8], kdf: Kdf, position: Posit
 
 /// The master key, if the passphrase is this slot's.
 pub(super) fn unwrap(name: &Name, bytes: &[u8], passphrase: &[u8], position: Position) -> Result<Option<Master>> {
-    let slot: Slot = serde_json::from_slice(bytes).map_err(|_| StoreError::damaged(name, "it is not what Holdfast writes there"))?;
+    let slot: Slot =
+        serde_json::from_slice(bytes).map_err(|_| StoreError::damaged(name, "it is not what Holdfast writes there"))?;
     if slot.kdf != "scrypt" {
         return Err(StoreError::Unsupported { object: name.to_string(), needs: format!("the key derivation {:?}", slot.kdf) });
     }

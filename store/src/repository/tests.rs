@@ -63,5 +63,8 @@ async fn a_newer_or_foreign_repository_is_refused_in_words() {
     tampered("\"repository\"", "\"depository\"");
     assert!(matches!(open(&memory, b"secret").await, Err(StoreError::Damaged { .. })));
     tampered("\"created\": 0", "\"created\": 1");
-    assert!(matches!(open(&memory, b"secret").await, Err(StoreError::WrongPassphrase { .. })), "slots belong to one repository object");
+    assert!(
+        matches!(open(&memory, b"secret").await, Err(StoreError::WrongPassphrase { .. })),
+        "slots belong to one repository object"
+    );
 }

@@ -33,7 +33,12 @@ pub struct Memory {
 }
 
 impl Memory {
-    fn with<T>(&self, operation: &'static str, object: &str, act: impl FnOnce(&mut Inner) -> (T, u64)) -> Result<T, TransportError> {
+    fn with<T>(
+        &self,
+        operation: &'static str,
+        object: &str,
+        act: impl FnOnce(&mut Inner) -> (T, u64),
+    ) -> Result<T, TransportError> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if inner.failing {
             let message = "the model store was told to fail".to_owned();

@@ -212,7 +212,12 @@ impl Transport for S3 {
             page.next = last_key.map(str::to_owned).max(page.prefixes.last().cloned());
             if page.next.is_none() {
                 let message = "the listing says that it goes on, but not where".to_owned();
-                return Err(TransportError { operation: "list", object: prefix.to_owned(), message, failure: Failure::Unavailable });
+                return Err(TransportError {
+                    operation: "list",
+                    object: prefix.to_owned(),
+                    message,
+                    failure: Failure::Unavailable,
+                });
             }
         }
         Ok(page)

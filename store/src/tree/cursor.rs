@@ -67,7 +67,10 @@ impl<K: MapKind> Cursor<K> {
             let in_place = node.last_key().is_some_and(|last| last.as_ref() == &*child.key)
                 && node.key(0).is_some_and(|first| before.is_none_or(|before| before < first.as_ref()));
             if !in_place {
-                return Err(StoreError::damaged(format_args!("node {}", child.node.id), "its keys are not where its parent puts it"));
+                return Err(StoreError::damaged(
+                    format_args!("node {}", child.node.id),
+                    "its keys are not where its parent puts it",
+                ));
             }
             self.stack.push((node, 0));
         }
@@ -127,7 +130,9 @@ impl<K: MapKind> Cursor<K> {
     pub fn seek<S: NodeStore>(&mut self, store: &S, key: &[u8]) -> Result<()> {
         loop {
             // what ends before the key is left at the highest level that still contains it
-            while self.stack.len() > 1 && self.stack.last().is_some_and(|(node, _)| node.last_key().is_some_and(|k| k.as_ref() < key)) {
+            while self.stack.len() > 1
+                && self.stack.last().is_some_and(|(node, _)| node.last_key().is_some_and(|k| k.as_ref() < key))
+            {
                 self.stack.pop();
                 self.skip();
             }

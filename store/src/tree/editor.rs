@@ -112,7 +112,9 @@ impl<K: MapKind> Editor<K> {
                     self.push(sink, item)?;
                 }
                 // The last subtree may have ended without a cut; it can only be kept as the last.
-                At::Subtree(child) if before(&child.key) && self.in_step(child.node.level) && (key.is_none() || !rest.is_last()) => {
+                At::Subtree(child)
+                    if before(&child.key) && self.in_step(child.node.level) && (key.is_none() || !rest.is_last()) =>
+                {
                     let child = child.clone();
                     rest.skip();
                     self.push_child(sink, child)?;

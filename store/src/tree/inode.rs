@@ -371,10 +371,7 @@ impl Inode {
     }
 
     pub(super) fn decode_untyped(code: u8, reader: &mut Reader<'_>, hints: &mut HintReader<'_>) -> Result<Self> {
-        let stamp = Stamp {
-            ctime: decode_time(hints.reader(), "change time")?,
-            inode: hints.reader().varint("inode number")?,
-        };
+        let stamp = Stamp { ctime: decode_time(hints.reader(), "change time")?, inode: hints.reader().varint("inode number")? };
         let mode = u16::try_from(reader.varint_max(0o7777, "mode")?).map_err(|_| Malformed("mode"))?;
         let (uid, gid) = (reader.u32("owner")?, reader.u32("group")?);
         let mtime = decode_time(reader, "modification time")?;

@@ -200,16 +200,25 @@ pub(crate) fn varied_leaf() -> Node<Directory> {
         (name(b"\x01\xff\n"), Entry::Inode(Box::new(old))),
         (name(b"chunk"), inode(Body::File { size: 1 << 20, content: Content::Chunk { id: chunk, place: place(5, true) } })),
         (name(b"device"), inode(Body::BlockDevice(u32::MAX, 0))),
-        (name(b"directory"), inode(Body::Directory { map: MapRef::Inline(Arc::new(inner)), sums: Totals { files: 7, bytes: 9, ..Totals::default() } })),
+        (
+            name(b"directory"),
+            inode(Body::Directory {
+                map: MapRef::Inline(Arc::new(inner)),
+                sums: Totals { files: 7, bytes: 9, ..Totals::default() },
+            }),
+        ),
         (name(b"inline"), inode(Body::File { size: 3, content: Content::Inline(b"abc"[..].into()) })),
         (name(b"link"), Entry::Link(u64::MAX)),
         (name(b"sparse"), inode(Body::File { size: 1 << 62, content: Content::Extents { map: extents, block: 12 } })),
         (name(b"symlink"), inode(Body::Symlink(b"../target"[..].into()))),
         (name(b"xattrs"), Entry::Inode(Box::new(Inode { xattrs: long_xattrs, ..file(0) }))),
-        (name(b"xattrs2"), Entry::Inode(Box::new(Inode {
-            xattrs: Xattrs::Inline(inode::encode_xattrs(&[(b"user.a".to_vec(), b"1".to_vec())]).into()),
-            ..file(0)
-        }))),
+        (
+            name(b"xattrs2"),
+            Entry::Inode(Box::new(Inode {
+                xattrs: Xattrs::Inline(inode::encode_xattrs(&[(b"user.a".to_vec(), b"1".to_vec())]).into()),
+                ..file(0)
+            })),
+        ),
     ])
 }
 
@@ -225,10 +234,8 @@ fn nodes_round_trip_with_their_hints() {
         entries: 5,
         at: At::Stored(StoredNode { place: Place { frame: stored(pack(2, true), 9), inner: 1 }, len: 7, young }),
     };
-    let children = vec![
-        Child { key: b"a"[..].into(), node: reference(0, 4) },
-        Child { key: b"b"[..].into(), node: reference(0, 12) },
-    ];
+    let children =
+        vec![Child { key: b"a"[..].into(), node: reference(0, 4) }, Child { key: b"b"[..].into(), node: reference(0, 12) }];
     let inner = Node::Inner(1, children);
     let (again, young) = round_trip(&inner, pack(3, false));
     assert_eq!(again, inner);
@@ -289,7 +296,10 @@ fn second_encodings_of_one_state_are_refused() {
     check(with(100, extents(&[(0, 60), (60, 41)])));
     check(with(100, Content::Extents { map: MapRef::Empty, block: 0 }));
     check(with(65, Content::Inline(vec![0; 65].into())));
-    check((name.clone(), Entry::Inode(Box::new(Inode { xattrs: Xattrs::Chunk { len: 10, id, place: place.clone() }, ..file(0) }))));
+    check((
+        name.clone(),
+        Entry::Inode(Box::new(Inode { xattrs: Xattrs::Chunk { len: 10, id, place: place.clone() }, ..file(0) })),
+    ));
     check((name.clone(), Entry::Inode(Box::new(Inode { xattrs: Xattrs::Inline(vec![0].into()), ..file(0) }))));
     check((name.clone(), Entry::Inode(Box::new(Inode { body: Body::Symlink(vec![].into()), ..file(0) }))));
     check((name.clone(), Entry::Inode(Box::new(Inode { mode: 0o10000, ..file(0) }))));

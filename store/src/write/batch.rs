@@ -7,7 +7,7 @@ use crate::chunker::Chunker;
 use crate::error::{Result, StoreError};
 use crate::frame::{Encoder, TARGET};
 use crate::key::Identity;
-use crate::tree::Place;
+use crate::tree::{Frame, Place};
 use holdfast_core::id::ChunkId;
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -102,6 +102,20 @@ impl Batch {
         }
     }
 
+    /// A chunk's id, with a place that means nothing: for whoever wants ids only.
+    pub(crate) fn identify(&self, index: usize, nowhere: &Arc<Frame>) -> Result<Stored> {
+        if let Some(encoded) = self.take()? {
+            let chunks = encoded.chunks.into_iter().map(|chunk| match chunk {
+                EncodedChunk::Known(stored) => stored,
+                EncodedChunk::New { id, inner, len } => {
+                    Stored { id, len, place: Place { frame: Arc::clone(nowhere), inner }, known: false }
+                }
+            });
+            self.place(chunks.collect());
+        }
+        self.stored(index).ok_or_else(|| StoreError::damaged("frame", "it has no such chunk"))
+    }
+
     pub(super) fn place(&self, chunks: Vec<Stored>) {
         self.set(State::Placed(chunks));
     }
@@ -188,7 +202,12 @@ impl<'e> Batcher<'e> {
 
 impl Job {
     /// Hashes the chunks, drops those that are known, compresses the rest.
-    pub(super) fn encode(mut self, identity: &Identity, encoder: &mut Encoder, seen: &Mutex<Seen>) -> std::result::Result<Encoded, String> {
+    pub(super) fn encode(
+        mut self,
+        identity: &Identity,
+        encoder: &mut Encoder,
+        seen: &Mutex<Seen>,
+    ) -> std::result::Result<Encoded, String> {
         let mut chunks = Vec::with_capacity(self.ends.len());
         let (mut start, mut kept) = (0, 0);
         for (end, known) in self.ends.iter().zip(&self.known) {
@@ -212,6 +231,12 @@ impl Job {
             codec = encoder.encode(&self.plaintext[..kept], &mut payload).map_err(|error| error.to_string())?;
             payload.shrink_to_fit();
         }
-        Ok(Encoded { codec, payload, plain_len: u32::try_from(kept).map_err(|_| "a frame is too long")?, chunks, epoch: self.epoch })
+        Ok(Encoded {
+            codec,
+            payload,
+            plain_len: u32::try_from(kept).map_err(|_| "a frame is too long")?,
+            chunks,
+            epoch: self.epoch,
+        })
     }
 }

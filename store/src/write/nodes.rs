@@ -148,7 +148,10 @@ impl FrameTarget for Inline {
     }
 
     fn resolve(&self, frame: &Arc<Frame>) -> Option<FramePlace> {
-        self.places.get(&Arc::as_ptr(frame)).copied().or_else(|| frame.place().filter(|place| matches!(place.object, Object::Pack { .. })).copied())
+        self.places
+            .get(&Arc::as_ptr(frame))
+            .copied()
+            .or_else(|| frame.place().filter(|place| matches!(place.object, Object::Pack { .. })).copied())
     }
 }
 

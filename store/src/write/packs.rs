@@ -75,7 +75,9 @@ impl Packs {
     }
 
     fn node_object_is_open(&mut self) -> Result<&mut PackBuilder> {
-        self.nodes.as_mut().ok_or_else(|| StoreError::damaged("pack of nodes", "a frame is finished for a pack that was not opened"))
+        self.nodes
+            .as_mut()
+            .ok_or_else(|| StoreError::damaged("pack of nodes", "a frame is finished for a pack that was not opened"))
     }
 
     /// Appends a frame of chunks.

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A lineage being written: from its claim to its seal.
 
+use super::Tuning;
 use super::adopt::Adoption;
 use super::compose::{Composed, Composer};
 use super::consolidate::{Consolidation, Odometer};
 use super::nodes::Inline;
-use super::Tuning;
 use crate::document::DocumentBuilder;
 use crate::error::{Result, StoreError};
 use crate::log::{Drive, LogWriter};
@@ -207,7 +207,8 @@ impl Session {
         let hints = roots_hints(inline.roots.as_deref().unwrap_or(&roots), record, &inline.target)?;
         let checkpoint = self.checkpoint(&roots, &meta, fold, sequence);
         let (root, interval, quality) = (checkpoint.root, checkpoint.interval, checkpoint.quality);
-        let body = self.record(sequence, meta.now, RecordKind::Checkpoint(Box::new(checkpoint)), self.standing.base)?.to_body(hints);
+        let body =
+            self.record(sequence, meta.now, RecordKind::Checkpoint(Box::new(checkpoint)), self.standing.base)?.to_body(hints);
         let bytes = inline.target.document.finish(&body)?;
         let uploaded_bytes = self.composer.uploaded_bytes() + bytes.len() as u64;
         let hash = self.submit(bytes)?;
@@ -365,7 +366,11 @@ fn stand(reader: &Arc<Reader>, entry: &crate::log::Entry, composer: &mut Compose
     let (roots, held) = Adoption::adopt(reader, &entry.document, object, &checkpoint.roots)?;
     composer.held = held;
     let mut recent = if checkpoint.fold == entry.record.sequence { Vec::new() } else { checkpoint.recent.clone() };
-    recent.push(Recent { sequence: entry.record.sequence, last_close: checkpoint.interval.last_close, quality: checkpoint.quality });
+    recent.push(Recent {
+        sequence: entry.record.sequence,
+        last_close: checkpoint.interval.last_close,
+        quality: checkpoint.quality,
+    });
     let standing = Standing {
         roots,
         base: entry.record.sequence,

@@ -42,7 +42,14 @@ impl World {
             let repository = Repository::create(transport, b"secret", Kdf::QUICK, Timestamp::default()).await.expect("a store");
             Arc::new(repository.domain("default").await.expect("keys"))
         });
-        let tuning = Tuning { pack_bytes: 64 << 10, node_pack_bytes: 32 << 10, fold_bytes: 8 << 10, fold_after: 20, uploads: 2, encoders: 2 };
+        let tuning = Tuning {
+            pack_bytes: 64 << 10,
+            node_pack_bytes: 32 << 10,
+            fold_bytes: 8 << 10,
+            fold_after: 20,
+            uploads: 2,
+            encoders: 2,
+        };
         Self { memory, domain, runtime, tuning }
     }
 
@@ -127,7 +134,8 @@ fn change(session: &mut Session, changes: &BTreeMap<String, Option<Vec<u8>>>) ->
     let chunks = |content: &Vec<u8>, batcher: &mut Batcher<'_>| -> Vec<_> {
         content.chunks(40_000).map(|chunk| (batcher.add(chunk, None), chunk.len())).collect()
     };
-    let batches: Vec<_> = changes.iter().map(|(name, content)| (name, content.as_ref().map(|c| (c.len(), chunks(c, &mut batcher))))).collect();
+    let batches: Vec<_> =
+        changes.iter().map(|(name, content)| (name, content.as_ref().map(|c| (c.len(), chunks(c, &mut batcher))))).collect();
     batcher.flush();
     let mut editor = Editor::new(old);
     let composer = session.composer();
@@ -152,7 +160,11 @@ fn change(session: &mut Session, changes: &BTreeMap<String, Option<Vec<u8>>>) ->
         editor.put(composer, (Name::new(name.as_bytes()).expect("a name"), entry)).expect("an edit");
     }
     let map = editor.finish(composer).expect("an edit");
-    vec![RootItem { label: "data".to_owned(), directory: inode(Body::Directory { map, sums: Totals::default() }), links: MapRef::Empty }]
+    vec![RootItem {
+        label: "data".to_owned(),
+        directory: inode(Body::Directory { map, sums: Totals::default() }),
+        links: MapRef::Empty,
+    }]
 }
 
 fn meta(at: i64, quality: Quality) -> CheckpointMeta {
@@ -310,14 +322,16 @@ fn checkpoints_are_found_by_time_whatever_clocks_did() {
             times.push((at, done.sequence));
         }
     }
-    let at = |moment| world.runtime.block_on(world.log().find(Selector::At(Timestamp::from_nanos(moment)), false)).expect("a log");
+    let at =
+        |moment| world.runtime.block_on(world.log().find(Selector::At(Timestamp::from_nanos(moment)), false)).expect("a log");
     for moment in [999, 1000, 1005, 1289, 1290, 1999, 2000, 2155, 2290, 5000, 9_000_100, 99_000_000] {
         let expected = times.iter().filter(|(time, _)| *time <= moment).max().map(|(_, sequence)| *sequence);
         assert_eq!(at(moment).map(|mark| mark.sequence), expected, "at {moment}");
     }
     let log = world.log();
     let mut timeline = log.timeline(u64::MAX);
-    let listed: Vec<_> = std::iter::from_fn(|| world.runtime.block_on(timeline.next()).expect("a log")).map(|mark| mark.sequence).collect();
+    let listed: Vec<_> =
+        std::iter::from_fn(|| world.runtime.block_on(timeline.next()).expect("a log")).map(|mark| mark.sequence).collect();
     assert_eq!(listed, times.iter().rev().map(|(_, sequence)| *sequence).collect::<Vec<_>>());
 }
 
@@ -398,7 +412,11 @@ struct Dying {
 
 #[async_trait::async_trait]
 impl Transport for Dying {
-    async fn create(&self, name: &crate::name::Name, body: &crate::transport::Body) -> Result<crate::transport::Created, crate::transport::TransportError> {
+    async fn create(
+        &self,
+        name: &crate::name::Name,
+        body: &crate::transport::Body,
+    ) -> Result<crate::transport::Created, crate::transport::TransportError> {
         use std::sync::atomic::Ordering::SeqCst;
         if self.left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_err() {
             std::panic::resume_unwind(Box::new("dead")); // without the hook's message
@@ -406,7 +424,11 @@ impl Transport for Dying {
         self.memory.create(name, body).await
     }
 
-    async fn get(&self, name: &crate::name::Name, range: crate::transport::Range) -> Result<bytes::Bytes, crate::transport::TransportError> {
+    async fn get(
+        &self,
+        name: &crate::name::Name,
+        range: crate::transport::Range,
+    ) -> Result<bytes::Bytes, crate::transport::TransportError> {
         self.memory.get(name, range).await
     }
 
@@ -414,7 +436,13 @@ impl Transport for Dying {
         self.memory.size(name).await
     }
 
-    async fn list(&self, prefix: &str, after: Option<&str>, by_level: bool, limit: u16) -> Result<crate::transport::Page, crate::transport::TransportError> {
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        by_level: bool,
+        limit: u16,
+    ) -> Result<crate::transport::Page, crate::transport::TransportError> {
         self.memory.list(prefix, after, by_level, limit).await
     }
 

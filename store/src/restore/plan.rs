@@ -1,0 +1,489 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Walks the tree, makes what needs no bytes, and gathers the rest into windows.
+
+use super::fetch::{Fetched, fetch};
+use super::window::{Finish, Job, OpenFile, Piece, Window};
+use super::writers::Writers;
+use super::{Extra, Restore, RestoreError, Stats, Target};
+use crate::disk::{Dir, FileInfo, FileKind};
+use crate::error::StoreError;
+use crate::tree::{Body, Content, Cursor, Directory, Entry, Inode, LinkItem, Links, MapRef, Name, RootItem};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+/// Trees may nest deeply, and the walk recurses.
+const STACK_BYTES: usize = 64 << 20;
+/// Where inodes with several names are made before they get them. Never part of a state.
+const STAGING: &[u8] = b".holdfast-restore";
+/// Extents put into one job of a large file.
+const PIECES: usize = 64;
+
+type Result<T> = std::result::Result<T, Stop>;
+
+/// Why planning ended early.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// Whoever takes the windows has ended, and knows why.
+    Ended,
+    Failed(RestoreError),
+}
+
+impl From<RestoreError> for Stop {
+    fn from(error: RestoreError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+pub(super) struct Planner<'a> {
+    pub(super) request: &'a Restore<'a>,
+    writers: &'a Writers<'a>,
+    pub(super) window: Window,
+    sender: SyncSender<Window>,
+    pub(super) stats: Stats,
+    target: &'a Target,
+    /// The path of the open directory below the target.
+    path: Vec<u8>,
+    /// The same as names, for the selection.
+    names: Vec<Name>,
+    label: String,
+    seen: u64,
+    staging: Option<Arc<Dir>>,
+}
+
+pub(super) fn run(request: &Restore<'_>) -> std::result::Result<Stats, RestoreError> {
+    let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let Restore { reader, options, progress, cancel, .. } = *request;
+    let writers = Writers { reader, options, progress, cancel, own };
+    std::thread::scope(|scope| {
+        let (windows, to_fetch) = sync_channel(0);
+        let (fetched, to_write) = sync_channel(0);
+        let named = std::thread::Builder::new().name("restore-plan".to_owned()).stack_size(STACK_BYTES);
+        let planner = named.spawn_scoped(scope, || plan(request, &writers, windows));
+        let planner = planner.map_err(RestoreError::target(b""))?;
+        let fetcher = scope.spawn(move || fetch_all(reader, to_fetch, &fetched));
+        let written = write_all(&writers, to_write);
+        // each stage ends when the next one has, so the first error of the last stage is the one that counts
+        let fetched = fetcher.join().map_err(|_| RestoreError::Cancelled)?;
+        let planned = planner.join().map_err(|_| RestoreError::Cancelled)?;
+        let mut stats = written?;
+        fetched?;
+        stats.merge(planned?);
+        Ok(stats)
+    })
+}
+
+fn fetch_all(
+    reader: &Arc<crate::reader::Reader>,
+    windows: Receiver<Window>,
+    fetched: &SyncSender<Fetched>,
+) -> std::result::Result<(), RestoreError> {
+    for window in windows {
+        if fetched.send(fetch(reader, window)?).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn write_all(writers: &Writers<'_>, fetched: Receiver<Fetched>) -> std::result::Result<Stats, RestoreError> {
+    let mut stats = Stats::default();
+    for mut window in fetched {
+        stats.merge(writers.write(&mut window)?);
+    }
+    Ok(stats)
+}
+
+fn plan(request: &Restore<'_>, writers: &Writers<'_>, sender: SyncSender<Window>) -> std::result::Result<Stats, RestoreError> {
+    let Some(first) = request.targets.first() else { return Ok(Stats::default()) };
+    let mut planner = Planner {
+        request,
+        writers,
+        window: Window::default(),
+        sender,
+        stats: Stats::default(),
+        target: first,
+        path: Vec::new(),
+        names: Vec::new(),
+        label: String::new(),
+        seen: 0,
+        staging: None,
+    };
+    match planner.all() {
+        Ok(()) | Err(Stop::Ended) => Ok(planner.stats),
+        Err(Stop::Failed(error)) => Err(error),
+    }
+}
+
+impl<'a> Planner<'a> {
+    fn all(&mut self) -> Result<()> {
+        for (label, names) in &self.request.options.select {
+            self.must_exist(label, names)?;
+        }
+        for target in self.request.targets {
+            if let Some(root) = self.request.roots.iter().find(|root| root.label == target.label) {
+                self.target = target;
+                self.label.clone_from(&target.label);
+                if self.wants(&[]) {
+                    self.root(root)?;
+                }
+            }
+        }
+        self.send()
+    }
+
+    fn must_exist(&self, label: &str, names: &[Name]) -> Result<()> {
+        let asked = || [&[label.as_bytes()], &names.iter().map(Name::as_bytes).collect::<Vec<_>>()[..]].concat().join(&b'/');
+        let missing = || Stop::Failed(RestoreError::NoSuchPath(asked()));
+        let root = self.request.roots.iter().find(|root| root.label == label).ok_or_else(missing)?;
+        let mut map = root.entries();
+        for (index, name) in names.iter().enumerate() {
+            let found = crate::tree::cursor::get(&**self.request.reader, &map, name.as_bytes())?;
+            let (_, entry) = found.ok_or_else(missing)?;
+            map = match entry.as_inode().map(|inode| &inode.body) {
+                Some(Body::Directory { map, .. }) => map.clone(),
+                _ if index + 1 < names.len() => return Err(missing()),
+                _ => MapRef::Empty,
+            };
+        }
+        Ok(())
+    }
+
+    /// Whether a path is selected, or lies above or beneath what is.
+    fn wants(&self, path: &[Name]) -> bool {
+        let select = &self.request.options.select;
+        let related = |chosen: &[Name]| chosen.iter().zip(path).all(|(one, two)| one == two);
+        select.is_empty() || select.iter().any(|(label, chosen)| *label == self.label && related(chosen))
+    }
+
+    /// Whether a path is selected as a whole.
+    fn wants_all(&self, path: &[Name]) -> bool {
+        let select = &self.request.options.select;
+        select.is_empty() || select.iter().any(|(label, chosen)| *label == self.label && path.starts_with(chosen))
+    }
+
+    fn root(&mut self, root: &'a RootItem) -> Result<()> {
+        let target = self.target;
+        let staging = Name::new(STAGING).ok_or(Stop::Ended)?;
+        self.remove(&target.dir, &staging)?; // of a restore that was interrupted
+        if root.links != MapRef::Empty {
+            rustix::fs::mkdirat(target.dir.fd(), STAGING, Mode::RWXU).map_err(|error| self.failed(error.into()))?;
+            let dir = Arc::new(target.dir.open_dir(&staging).map_err(|error| self.failed(error))?);
+            self.stage_links(&dir, &root.links)?;
+            self.staging = Some(dir);
+        }
+        self.directory(&target.dir, &root.entries(), true)?;
+        self.send()?;
+        // everything that was sent is in place only when the next window is taken: an empty one makes sure of it
+        self.wait()?;
+        self.staging = None;
+        self.remove(&target.dir, &staging)?;
+        if self.wants_all(&[]) {
+            let inode = Box::new(root.directory.clone());
+            self.window.finishes.push(Finish::Directory { dir: Arc::clone(&target.dir), path: Vec::new(), inode });
+        }
+        Ok(())
+    }
+
+    /// Waits until all windows sent so far were written.
+    fn wait(&mut self) -> Result<()> {
+        for _ in 0..3 {
+            self.sender.send(Window::default()).map_err(|_| Stop::Ended)?;
+        }
+        Ok(())
+    }
+
+    /// The path of the entry at hand.
+    pub(super) fn here(&self) -> Vec<u8> {
+        self.path.clone()
+    }
+
+    pub(super) fn failed(&self, error: io::Error) -> Stop {
+        Stop::Failed(RestoreError::target(&self.path)(error))
+    }
+
+    fn send(&mut self) -> Result<()> {
+        if self.window.is_empty() {
+            return Ok(());
+        }
+        self.sender.send(std::mem::take(&mut self.window)).map_err(|_| Stop::Ended)
+    }
+
+    pub(super) fn send_if_full(&mut self) -> Result<()> {
+        if self.request.cancel.load(Ordering::Relaxed) {
+            return Err(Stop::Failed(RestoreError::Cancelled));
+        }
+        if self.window.is_full() { self.send() } else { Ok(()) }
+    }
+
+    /// Makes every inode that has several names, once, under its number.
+    fn stage_links(&mut self, staging: &Arc<Dir>, links: &MapRef<Links>) -> Result<()> {
+        let wanted = if self.wants_all(&[]) { None } else { Some(self.wanted_groups()?) };
+        let mut cursor = Cursor::new(&**self.request.reader, links)?;
+        while let Some(LinkItem { group, inode, .. }) = cursor.next(&**self.request.reader)? {
+            if wanted.as_ref().is_some_and(|wanted| !wanted.contains(&group)) {
+                continue;
+            }
+            let Some(name) = Name::new(format!("{group:016x}").as_bytes()) else { continue };
+            self.create(staging, &name, &inode)?;
+        }
+        self.send()
+    }
+
+    /// The groups that selected names belong to.
+    fn wanted_groups(&mut self) -> Result<BTreeSet<u64>> {
+        let mut groups = BTreeSet::new();
+        let roots = self.request.roots;
+        if let Some(root) = roots.iter().find(|root| root.label == self.label) {
+            self.gather_groups(&root.entries(), &mut Vec::new(), &mut groups)?;
+        }
+        Ok(groups)
+    }
+
+    fn gather_groups(&self, map: &MapRef<Directory>, path: &mut Vec<Name>, groups: &mut BTreeSet<u64>) -> Result<()> {
+        let mut cursor = Cursor::new(&**self.request.reader, map)?;
+        while let Some((name, entry)) = cursor.next(&**self.request.reader)? {
+            path.push(name);
+            if self.wants(path) {
+                match &entry {
+                    Entry::Link(group) => drop(groups.insert(*group)),
+                    Entry::Inode(inode) => {
+                        if let Body::Directory { map, .. } = &inode.body {
+                            self.gather_groups(map, path, groups)?;
+                        }
+                    }
+                }
+            }
+            path.pop();
+        }
+        Ok(())
+    }
+
+    /// Restores the entries of a directory.
+    fn directory(&mut self, dir: &Arc<Dir>, map: &MapRef<Directory>, existed: bool) -> Result<()> {
+        let mut cursor = Cursor::new(&**self.request.reader, map)?;
+        let remove_extra = existed && self.request.options.extra == Extra::Remove && self.wants_all(&self.names);
+        let mut on_disk = if remove_extra { self.names_of(dir)? } else { BTreeSet::new() };
+        while let Some((name, entry)) = cursor.next(&**self.request.reader)? {
+            self.seen += 1;
+            if self.seen > self.request.totals.entries() {
+                let what = "it has more entries than it says: damaged, or made to be endless";
+                return Err(StoreError::damaged("tree", what).into());
+            }
+            on_disk.remove(&name);
+            self.names.push(name.clone());
+            if self.wants(&self.names) {
+                let parent = self.path.len();
+                self.push_path(&name);
+                self.entry(dir, &name, &entry, existed)?;
+                self.path.truncate(parent);
+            }
+            self.names.pop();
+        }
+        for extra in on_disk {
+            let parent = self.path.len();
+            self.push_path(&extra);
+            let is_directory = dir.info(&extra).is_ok_and(|info| info.kind == FileKind::Directory);
+            if self.target.filter.keeps(&self.path, is_directory) && extra.as_bytes() != STAGING && self.path != b"lost+found" {
+                self.remove(dir, &extra)?;
+            }
+            self.path.truncate(parent);
+        }
+        Ok(())
+    }
+
+    fn push_path(&mut self, name: &Name) {
+        if !self.path.is_empty() {
+            self.path.push(b'/');
+        }
+        self.path.extend_from_slice(name.as_bytes());
+    }
+
+    fn names_of(&self, dir: &Dir) -> Result<BTreeSet<Name>> {
+        let mut names = BTreeSet::new();
+        dir.names(|name| {
+            names.extend(Name::new(name));
+            Ok(())
+        })
+        .map_err(|error| self.failed(error))?;
+        Ok(names)
+    }
+
+    fn entry(&mut self, dir: &Arc<Dir>, name: &Name, entry: &Entry, existed: bool) -> Result<()> {
+        let found = match if existed { dir.info(name) } else { Err(Errno::NOENT.into()) } {
+            Ok(info) => Some(info),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(self.failed(error)),
+        };
+        match entry {
+            Entry::Link(group) => self.link(dir, name, *group, found.is_some()),
+            Entry::Inode(inode) => match &inode.body {
+                Body::Directory { map, .. } => self.subdirectory(dir, name, inode, map, found),
+                Body::File { .. } => self.file(dir, name, inode, found),
+                _ => {
+                    if found.is_some() {
+                        self.remove(dir, name)?;
+                    }
+                    self.writers.make_special(dir, name, &self.path, inode, &mut self.stats)?;
+                    self.window.entries += 1;
+                    self.send_if_full()
+                }
+            },
+        }
+    }
+
+    fn link(&mut self, dir: &Arc<Dir>, name: &Name, group: u64, exists: bool) -> Result<()> {
+        if exists {
+            self.remove(dir, name)?;
+        }
+        let number = Name::new(format!("{group:016x}").as_bytes()).ok_or(Stop::Ended)?;
+        let damaged =
+            || StoreError::damaged("tree", format_args!("a name refers to the hard link {group}, which does not exist"));
+        let staging = self.staging.clone().ok_or_else(damaged)?;
+        self.window.finishes.push(Finish::Link {
+            dir: Arc::clone(dir),
+            name: name.clone(),
+            path: self.path.clone(),
+            staging,
+            group: number,
+        });
+        self.window.entries += 1;
+        self.send_if_full()
+    }
+
+    fn subdirectory(
+        &mut self,
+        dir: &Arc<Dir>,
+        name: &Name,
+        inode: &Inode,
+        map: &MapRef<Directory>,
+        found: Option<FileInfo>,
+    ) -> Result<()> {
+        let exists = found.is_some_and(|info| info.kind == FileKind::Directory);
+        if !exists {
+            if found.is_some() {
+                self.remove(dir, name)?;
+            }
+            rustix::fs::mkdirat(dir.fd(), name.as_bytes(), Mode::RWXU).map_err(|error| self.failed(error.into()))?;
+        }
+        let sub = Arc::new(dir.open_dir(name).map_err(|error| self.failed(error))?);
+        self.window.hold_dir();
+        self.directory(&sub, map, exists)?;
+        if !exists || self.wants_all(&self.names) {
+            let inode = Box::new(inode.clone());
+            self.window.finishes.push(Finish::Directory { dir: sub, path: self.path.clone(), inode });
+        }
+        self.window.entries += 1;
+        self.send_if_full()
+    }
+
+    fn file(&mut self, dir: &Arc<Dir>, name: &Name, inode: &Inode, found: Option<FileInfo>) -> Result<()> {
+        self.window.entries += 1;
+        if let Some(info) = found {
+            if info.kind == FileKind::File && info.links == 1 && self.settle_existing(dir, name, inode, &info)? {
+                return self.send_if_full();
+            }
+            // other links to it may lie outside the target: it is replaced, never written to
+            self.remove(dir, name)?;
+        }
+        self.create(dir, name, inode)
+    }
+
+    /// A file that does not exist yet.
+    fn create(&mut self, dir: &Arc<Dir>, name: &Name, inode: &Inode) -> Result<()> {
+        let Body::File { size, content } = &inode.body else {
+            self.writers.make_special(dir, name, &self.path, inode, &mut self.stats)?;
+            return Ok(());
+        };
+        let mut pieces = Vec::new();
+        match content {
+            Content::None | Content::Inline(_) => {}
+            Content::Chunk { place, .. } => pieces.push(self.piece(place, u32::try_from(*size).unwrap_or(u32::MAX), 0)?),
+            Content::Extents { .. } => {
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let fd = dir.open_with(name, flags, Mode::RUSR | Mode::WUSR).map_err(|error| self.failed(error))?;
+                let file = Arc::new(OpenFile { fd, path: self.path.clone() });
+                return self.fill(&file, inode, |_| false);
+            }
+        }
+        self.window.file_bytes += size;
+        let (dir, name, path, inode) = (Arc::clone(dir), name.clone(), self.path.clone(), Box::new(inode.clone()));
+        self.window.jobs.push(Job::Create { dir, name, path, inode, pieces });
+        self.send_if_full()
+    }
+
+    fn piece(&mut self, place: &crate::tree::Place, len: u32, offset: u64) -> Result<Piece> {
+        let nowhere = || StoreError::damaged("tree", "a chunk lies nowhere");
+        Ok(self.window.piece(place, len, offset).ok_or_else(nowhere)?)
+    }
+
+    /// Puts the extents of an open file into windows, without those that are in place.
+    pub(super) fn fill(&mut self, file: &Arc<OpenFile>, inode: &Inode, in_place: impl Fn(u64) -> bool) -> Result<()> {
+        let Body::File { size, content: Content::Extents { map, .. } } = &inode.body else { return Ok(()) };
+        let mut cursor = Cursor::new(&**self.request.reader, map)?;
+        let mut pieces = Vec::new();
+        while let Some(extent) = cursor.next(&**self.request.reader)? {
+            if extent.end() > *size {
+                return Err(StoreError::damaged("tree", "an extent ends beyond its file").into());
+            }
+            self.window.file_bytes += u64::from(extent.len);
+            if !in_place(extent.start) {
+                pieces.push(self.piece(&extent.place, extent.len, extent.start)?);
+            }
+            if pieces.len() >= PIECES || self.window.is_full() {
+                self.window.jobs.push(Job::Patch { file: Arc::clone(file), pieces: std::mem::take(&mut pieces) });
+                self.send_if_full()?;
+            }
+        }
+        if !pieces.is_empty() {
+            self.window.jobs.push(Job::Patch { file: Arc::clone(file), pieces });
+        }
+        self.window.finishes.push(Finish::File { file: Arc::clone(file), inode: Box::new(inode.clone()) });
+        self.send_if_full()
+    }
+
+    /// Removes a name and whatever lies beneath it. Never leaves the target: links are removed, not followed, and mounts are refused.
+    pub(super) fn remove(&mut self, dir: &Dir, name: &Name) -> Result<()> {
+        match remove_tree(dir, name) {
+            Ok(0) => Ok(()),
+            Ok(removed) => {
+                self.stats.removed += removed;
+                Ok(())
+            }
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+}
+
+/// Removes a name and what lies beneath; returns how many names that were. That there is none is no error.
+fn remove_tree(dir: &Dir, name: &Name) -> io::Result<u64> {
+    use rustix::fs::AtFlags;
+    match rustix::fs::unlinkat(dir.fd(), name.as_bytes(), AtFlags::empty()) {
+        Ok(()) => return Ok(1),
+        Err(Errno::NOENT) => return Ok(0),
+        Err(Errno::ISDIR | Errno::PERM) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let sub = dir.open_dir(name)?;
+    let mut names = Vec::new();
+    sub.names(|name| {
+        names.extend(Name::new(name));
+        Ok(())
+    })?;
+    let mut removed = 1;
+    for inner in names {
+        removed += remove_tree(&sub, &inner)?;
+    }
+    rustix::fs::unlinkat(dir.fd(), name.as_bytes(), AtFlags::REMOVEDIR)?;
+    Ok(removed)
+}

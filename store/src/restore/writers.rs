@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Decodes a window's frames and writes its files.
+
+use super::fetch::Fetched;
+use super::window::{Finish, Job, Piece};
+use super::{Options, Progress, RestoreError, Stats};
+use crate::codec::Reader as Codec;
+use crate::disk::{Dir, xattr};
+use crate::error::StoreError;
+use crate::frame::Decoder;
+use crate::reader::Reader;
+use crate::tree::inode::decode_xattrs;
+use crate::tree::{Body, Content, Inode, Mtime, Xattrs};
+use rustix::fd::AsFd;
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid};
+use rustix::io::Errno;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+type Result<T> = std::result::Result<T, RestoreError>;
+
+/// What writing needs.
+pub(super) struct Writers<'a> {
+    pub(super) reader: &'a Reader,
+    pub(super) options: &'a Options,
+    pub(super) progress: &'a Progress,
+    pub(super) cancel: &'a AtomicBool,
+    /// Who this process is: what it makes belongs to it.
+    pub(super) own: (u32, u32),
+}
+
+/// Set-id bits.
+const SET_ID: u16 = 0o6000;
+
+impl Writers<'_> {
+    /// Writes a window. Jobs run side by side; what finishes things comes after them, in order.
+    pub(super) fn write(&self, fetched: &mut Fetched) -> Result<Stats> {
+        let frames = self.decode(fetched)?;
+        fetched.stretches.clear();
+        let jobs = std::mem::take(&mut fetched.window.jobs);
+        let mut stats = self.side_by_side(jobs.len(), |index, stats| self.job(&jobs[index], &frames, stats))?;
+        drop((frames, jobs));
+        for finish in fetched.window.finishes.drain(..) {
+            self.finish(&finish, &mut stats)?;
+        }
+        stats.entries += fetched.window.entries;
+        stats.fetched_bytes += fetched.fetched_bytes;
+        Progress::add(&self.progress.entries, fetched.window.entries);
+        Progress::add(&self.progress.bytes, fetched.window.file_bytes);
+        Progress::add(&self.progress.fetched_bytes, fetched.fetched_bytes);
+        Ok(stats)
+    }
+
+    fn decode(&self, fetched: &Fetched) -> Result<Vec<Vec<u8>>> {
+        let count = fetched.window.frames.len();
+        let frames: Vec<Mutex<Vec<u8>>> = (0..count).map(|_| Mutex::default()).collect();
+        let decoders: Mutex<Vec<Decoder>> = Mutex::default();
+        let lock = || decoders.lock().unwrap_or_else(PoisonError::into_inner);
+        self.side_by_side(count, |index, _| {
+            let decoder = lock().pop();
+            let mut decoder = match decoder {
+                Some(decoder) => decoder,
+                None => Decoder::new().map_err(|error| StoreError::damaged("frame", error))?,
+            };
+            let plaintext = fetched.open(self.reader, index, &mut decoder)?;
+            *frames[index].lock().unwrap_or_else(PoisonError::into_inner) = plaintext;
+            lock().push(decoder);
+            Ok(())
+        })?;
+        Ok(frames.into_iter().map(|frame| frame.into_inner().unwrap_or_else(PoisonError::into_inner)).collect())
+    }
+
+    /// Calls `each` for every index, on several threads. The first error ends it.
+    fn side_by_side(&self, count: usize, each: impl Fn(usize, &mut Stats) -> Result<()> + Sync) -> Result<Stats> {
+        let next = AtomicUsize::new(0);
+        let failed = AtomicBool::new(false);
+        let work = || {
+            let mut stats = Stats::default();
+            while !failed.load(Ordering::Relaxed) {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                if index >= count {
+                    break;
+                }
+                if self.cancel.load(Ordering::Relaxed) {
+                    return Err(RestoreError::Cancelled);
+                }
+                each(index, &mut stats).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+            }
+            Ok(stats)
+        };
+        if count < 2 * self.options.writers {
+            return work();
+        }
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (1..self.options.writers).map(|_| scope.spawn(work)).collect();
+            let mut stats = work();
+            for thread in threads {
+                let other = thread.join().map_err(|_| RestoreError::Cancelled)?;
+                stats = match (stats, other) {
+                    (Ok(mut one), Ok(two)) => {
+                        one.merge(two);
+                        Ok(one)
+                    }
+                    (Err(error), _) | (_, Err(error)) => Err(error),
+                };
+            }
+            stats
+        })
+    }
+
+    fn job(&self, job: &Job, frames: &[Vec<u8>], stats: &mut Stats) -> Result<()> {
+        match job {
+            Job::Create { dir, name, path, inode, pieces } => {
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let fd = dir.open_with(name, flags, Mode::RUSR | Mode::WUSR).map_err(RestoreError::target(path))?;
+                if let Body::File { content: Content::Inline(bytes), .. } = &inode.body {
+                    write_all(&fd, bytes, 0).map_err(RestoreError::target(path))?;
+                    stats.written_bytes += bytes.len() as u64;
+                }
+                self.pieces(&fd, path, pieces, frames, stats)?;
+                self.set_size(&fd, path, inode, pieces)?;
+                self.describe(&fd, path, inode, stats)
+            }
+            Job::Patch { file, pieces } => self.pieces(&file.fd, &file.path, pieces, frames, stats),
+        }
+    }
+
+    fn pieces(&self, fd: impl AsFd, path: &[u8], pieces: &[Piece], frames: &[Vec<u8>], stats: &mut Stats) -> Result<()> {
+        for piece in pieces {
+            let bytes = frames[piece.frame].get(piece.inner as usize..piece.inner as usize + piece.len as usize);
+            let bytes = bytes.ok_or_else(|| StoreError::damaged("frame", "a chunk lies beyond its frame"))?;
+            write_all(&fd, bytes, piece.offset).map_err(RestoreError::target(path))?;
+            stats.written_bytes += bytes.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// A file that ends in a hole is as long as it should be only if it is told so.
+    fn set_size(&self, fd: impl AsFd, path: &[u8], inode: &Inode, pieces: &[Piece]) -> Result<()> {
+        let Body::File { size, content } = &inode.body else { return Ok(()) };
+        let written = match content {
+            Content::Inline(bytes) => bytes.len() as u64,
+            _ => pieces.last().map_or(0, |piece| piece.offset + u64::from(piece.len)),
+        };
+        if written == *size {
+            return Ok(());
+        }
+        rustix::fs::ftruncate(fd, *size).map_err(io::Error::from).map_err(RestoreError::target(path))
+    }
+
+    fn finish(&self, finish: &Finish, stats: &mut Stats) -> Result<()> {
+        match finish {
+            Finish::File { file, inode } => {
+                if let Body::File { size, .. } = inode.body {
+                    rustix::fs::ftruncate(&file.fd, size).map_err(io::Error::from).map_err(RestoreError::target(&file.path))?;
+                }
+                self.describe(&file.fd, &file.path, inode, stats)
+            }
+            Finish::Directory { dir, path, inode } => self.describe(dir.fd(), path, inode, stats),
+            Finish::Link { dir, name, path, staging, group } => {
+                match rustix::fs::linkat(staging.fd(), group.as_bytes(), dir.fd(), name.as_bytes(), AtFlags::empty()) {
+                    Ok(()) => Ok(()),
+                    Err(error) => Err(RestoreError::target(path)(error.into())),
+                }
+            }
+        }
+    }
+
+    /// Owner, permissions, attributes, times: in the order in which one does not undo another.
+    pub(super) fn describe(&self, fd: impl AsFd, path: &[u8], inode: &Inode, stats: &mut Stats) -> Result<()> {
+        if self.options.owners
+            && (inode.uid, inode.gid) != self.own
+            && let Err(error) = rustix::fs::fchown(&fd, Some(Uid::from_raw(inode.uid)), Some(Gid::from_raw(inode.gid)))
+        {
+            self.not_allowed(path, error, || format!("it should belong to {}:{}", inode.uid, inode.gid), stats)?;
+        }
+        self.set_xattrs(&fd, path, inode, stats)?;
+        let mode = self.allowed_mode(path, inode, stats);
+        if let Err(error) = rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode.into())) {
+            self.not_allowed(path, error, || format!("its mode should be {mode:04o}"), stats)?;
+        }
+        rustix::fs::futimens(&fd, &timestamps(inode.mtime)).map_err(io::Error::from).map_err(RestoreError::target(path))
+    }
+
+    /// What this process may not set is told, not fatal; everything else is.
+    fn not_allowed(&self, path: &[u8], error: Errno, what: impl FnOnce() -> String, stats: &mut Stats) -> Result<()> {
+        match error {
+            Errno::PERM | Errno::ACCESS | Errno::NOTSUP | Errno::INVAL => {
+                stats.deviate(path, format_args!("{}: {}", what(), io::Error::from(error)));
+                Ok(())
+            }
+            other => Err(RestoreError::target(path)(other.into())),
+        }
+    }
+
+    fn allowed_mode(&self, path: &[u8], inode: &Inode, stats: &mut Stats) -> u16 {
+        let is_file = matches!(inode.body, Body::File { .. });
+        if self.options.special || !is_file || inode.mode & SET_ID == 0 {
+            return inode.mode;
+        }
+        stats.deviate(path, format_args!("its set-id bits ({:04o}) were not restored", inode.mode & SET_ID));
+        inode.mode & !SET_ID
+    }
+
+    fn set_xattrs(&self, fd: impl AsFd, path: &[u8], inode: &Inode, stats: &mut Stats) -> Result<()> {
+        let bytes = match &inode.xattrs {
+            Xattrs::None => return Ok(()),
+            Xattrs::Inline(bytes) => bytes.to_vec(),
+            Xattrs::Chunk { len, id, place } => self.reader.chunk(place, *len, id)?,
+        };
+        let mut codec = Codec::new(&bytes);
+        let list = decode_xattrs(&mut codec).map_err(|error| StoreError::damaged("extended attributes", error))?;
+        for (name, value) in list {
+            if !xattr::is_state(name) {
+                stats.deviate(
+                    path,
+                    format_args!("the attribute {} was not restored: it is not part of a state", crate::disk::display(name)),
+                );
+                continue;
+            }
+            if name == b"security.capability" && !self.options.special {
+                stats.deviate(path, "its file capabilities were not restored");
+                continue;
+            }
+            if let Err(error) = xattr::set(&fd, name, value) {
+                let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+                self.not_allowed(path, errno, || format!("it should have the attribute {}", crate::disk::display(name)), stats)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Links, pipes, sockets and devices.
+    pub(super) fn make_special(
+        &self,
+        dir: &Dir,
+        name: &crate::tree::Name,
+        path: &[u8],
+        inode: &Inode,
+        stats: &mut Stats,
+    ) -> Result<()> {
+        use rustix::fs::FileType;
+        let node = |kind, device| {
+            rustix::fs::mknodat(dir.fd(), name.as_bytes(), kind, Mode::from_raw_mode((inode.mode & !SET_ID).into()), device)
+        };
+        let made = match &inode.body {
+            Body::Symlink(target) => rustix::fs::symlinkat(&target[..], dir.fd(), name.as_bytes()),
+            Body::Fifo => node(FileType::Fifo, 0),
+            Body::Socket => node(FileType::Socket, 0),
+            Body::CharDevice(..) | Body::BlockDevice(..) if !self.options.special => {
+                stats.deviate(path, "it is a device, and was not made");
+                return Ok(());
+            }
+            Body::CharDevice(major, minor) => node(FileType::CharacterDevice, rustix::fs::makedev(*major, *minor)),
+            Body::BlockDevice(major, minor) => node(FileType::BlockDevice, rustix::fs::makedev(*major, *minor)),
+            Body::File { .. } | Body::Directory { .. } => return Ok(()),
+        };
+        if let Err(error) = made {
+            return self.not_allowed(path, error, || "it could not be made".to_owned(), stats);
+        }
+        if self.options.owners && (inode.uid, inode.gid) != self.own {
+            let (uid, gid) = (Uid::from_raw(inode.uid), Gid::from_raw(inode.gid));
+            if let Err(error) = rustix::fs::chownat(dir.fd(), name.as_bytes(), Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW) {
+                self.not_allowed(path, error, || format!("it should belong to {}:{}", inode.uid, inode.gid), stats)?;
+            }
+        }
+        if !matches!(inode.body, Body::Symlink(_)) {
+            // the mode was given when it was made, less what the process's mask takes off
+            let mode = Mode::from_raw_mode((inode.mode & !SET_ID).into());
+            if let Err(error) = rustix::fs::chmodat(dir.fd(), name.as_bytes(), mode, AtFlags::empty()) {
+                self.not_allowed(path, error, || format!("its mode should be {:04o}", inode.mode), stats)?;
+            }
+        }
+        let times = timestamps(inode.mtime);
+        rustix::fs::utimensat(dir.fd(), name.as_bytes(), &times, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(io::Error::from)
+            .map_err(RestoreError::target(path))
+    }
+}
+
+fn timestamps(mtime: Mtime) -> Timestamps {
+    let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    Timestamps { last_access: omit, last_modification: Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanos.into() } }
+}
+
+pub(super) fn write_all(fd: impl AsFd, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::pwrite(&fd, bytes, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(len) => {
+                bytes = &bytes[len..];
+                offset += len as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
