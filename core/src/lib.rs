@@ -5,6 +5,8 @@
 //! be done is returned as a value. So the same code runs in production, in property tests and in the simulator.
 
 pub mod checkpoint;
+pub mod disk;
+pub mod cadence;
 pub mod gallop;
 pub mod id;
 pub mod lineage;

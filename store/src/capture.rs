@@ -94,10 +94,18 @@ pub struct Request<'a> {
     pub clock: &'a dyn Clock,
     /// Set from outside to end early.
     pub cancel: &'a AtomicBool,
+    /// Hears of each directory before it is listed.
+    pub observer: Option<&'a dyn Observer>,
     /// Threads that hash and compress.
     pub encoders: usize,
     /// A capture that goes on longer than this asks its sink to make what there is durable, again and again.
     pub partial_after: Duration,
+}
+
+/// Hears where a capture goes.
+pub trait Observer: Sync + fmt::Debug {
+    /// All names of the directory at this path below the state path are going to be compared.
+    fn entering(&self, label: &str, path: &[u8]);
 }
 
 /// What a capture found.

@@ -106,6 +106,16 @@ impl FileInfo {
     }
 }
 
+/// Names at the top of a state path that Holdfast makes itself where a file system leaves it no other way, or that belong to the file system.
+/// They are never part of a state.
+pub const OWN_NAMES: [&[u8]; 3] = [b".holdfast-marker", b".holdfast-restore", b"lost+found"];
+
+/// Whether a path below a state path is one of [`OWN_NAMES`].
+#[must_use]
+pub fn is_own(path: &[u8]) -> bool {
+    OWN_NAMES.contains(&path)
+}
+
 /// An open directory.
 #[derive(Debug)]
 pub struct Dir {

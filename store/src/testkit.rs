@@ -110,6 +110,7 @@ impl Lab {
             scratch: None,
             clock: &SystemClock,
             cancel: &cancel,
+            observer: None,
             encoders: 2,
             partial_after: self.partial_after,
         };

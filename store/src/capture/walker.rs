@@ -5,7 +5,7 @@ use super::links::Spool;
 use super::op::{Ended, Op, Ops, Target};
 use super::{CaptureError, Dirt, Request, Source};
 use crate::disk::sorter::{Sorted, Sorter};
-use crate::disk::{Dir, FileInfo, FileKind, xattr};
+use crate::disk::{Dir, FileInfo, FileKind, is_own, xattr};
 use crate::error::StoreError;
 use crate::reader::Reader;
 use crate::tree::cursor::{self, Cursor};
@@ -136,9 +136,9 @@ impl<'a> Walker<'a> {
         let entries = old.map_or(MapRef::Empty, RootItem::entries);
         self.open.push(Some(Op::Root { index, directory: Box::new(directory), xattrs }));
         if dirt.rescan {
-            self.scan(&source.dir, &entries)?
+            self.scan(&source.dir, &entries)?;
         } else {
-            self.check(&source.dir, &entries, dirt)?
+            self.check(&source.dir, &entries, dirt)?;
         }
         let announced = self.open.last().is_some_and(Option::is_none);
         if announced || changed || !self.spool.is_empty() {
@@ -194,6 +194,10 @@ impl<'a> Walker<'a> {
 
     /// Compares every name of a directory with the old tree.
     fn scan(&mut self, dir: &Dir, old: &MapRef<Directory>) -> Walk<()> {
+        // watched first, then listed: whatever happens between the two is heard of
+        if let Some(observer) = self.request.observer {
+            observer.entering(&self.source.label, &self.path);
+        }
         let mut names = match self.list(dir) {
             Ok(names) => names,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()), // removed meanwhile; its parent will notice
@@ -307,9 +311,10 @@ impl<'a> Walker<'a> {
     }
 
     fn kept(&self, name: &Name, is_directory: bool) -> bool {
-        let top_level_recovery = self.path.is_empty() && name.as_bytes() == b"lost+found";
-        !top_level_recovery
-            && (self.source.filter.is_everything() || self.source.filter.keeps(&self.path_of(name.as_bytes()), is_directory))
+        if self.path.is_empty() && is_own(name.as_bytes()) {
+            return false;
+        }
+        self.source.filter.is_everything() || self.source.filter.keeps(&self.path_of(name.as_bytes()), is_directory)
     }
 
     /// Compares one name with what the tree had for it.
@@ -374,9 +379,9 @@ impl<'a> Walker<'a> {
         self.path = self.path_of(name.as_bytes());
         let is_new = old.is_none_or(|entry| entry.as_inode().is_none_or(|inode| !inode.is_directory()));
         if dirt.rescan || is_new {
-            self.scan(&sub, &map)?
+            self.scan(&sub, &map)?;
         } else {
-            self.check(&sub, &map, dirt)?
+            self.check(&sub, &map, dirt)?;
         }
         self.path.truncate(parent);
         if !same || self.open.last().is_some_and(Option::is_none) {

@@ -2,7 +2,7 @@
 //! A tree and a disk, side by side: where they differ, and how. Independent of the code that captures, so that one can be held against the other.
 
 use super::{DEVIATIONS_MAX, RestoreError, Target};
-use crate::disk::{Dir, FileInfo, FileKind, info_of, xattr};
+use crate::disk::{Dir, FileInfo, FileKind, info_of, is_own, xattr};
 use crate::reader::Reader;
 use crate::tree::inode::encode_xattrs;
 use crate::tree::{
@@ -106,7 +106,7 @@ impl Comparer<'_> {
         for name in extra {
             let path = join(path, &name);
             let is_directory = dir.info(&name).is_ok_and(|info| info.kind == FileKind::Directory);
-            if self.target.filter.keeps(&path, is_directory) && path != b"lost+found" {
+            if self.target.filter.keeps(&path, is_directory) && !is_own(&path) {
                 self.differ(&path, "it is there, and was not");
             }
         }
@@ -203,7 +203,7 @@ impl Comparer<'_> {
         }
         match &inode.body {
             Body::Symlink(target) if !dir.read_link(name).is_ok_and(|found| *found == **target) => {
-                self.differ(path, "it leads elsewhere")
+                self.differ(path, "it leads elsewhere");
             }
             Body::File { size, content } => match dir.open_file(name) {
                 Err(error) => self.differ(path, error.to_string()),

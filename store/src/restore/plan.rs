@@ -5,7 +5,7 @@ use super::fetch::{Fetched, fetch};
 use super::window::{Finish, Job, OpenFile, Piece, Window};
 use super::writers::Writers;
 use super::{Extra, Restore, RestoreError, Stats, Target};
-use crate::disk::{Dir, FileInfo, FileKind};
+use crate::disk::{Dir, FileInfo, FileKind, is_own};
 use crate::error::StoreError;
 use crate::tree::{Body, Content, Cursor, Directory, Entry, Inode, LinkItem, Links, MapRef, Name, RootItem};
 use rustix::fs::{Mode, OFlags};
@@ -294,7 +294,7 @@ impl<'a> Planner<'a> {
             let parent = self.path.len();
             self.push_path(&extra);
             let is_directory = dir.info(&extra).is_ok_and(|info| info.kind == FileKind::Directory);
-            if self.target.filter.keeps(&self.path, is_directory) && extra.as_bytes() != STAGING && self.path != b"lost+found" {
+            if self.target.filter.keeps(&self.path, is_directory) && !is_own(&self.path) {
                 self.remove(dir, &extra)?;
             }
             self.path.truncate(parent);

@@ -87,6 +87,7 @@ pub fn prove(
         scratch,
         clock,
         cancel,
+        observer: None,
         encoders: 2,
         partial_after: Duration::MAX,
     };

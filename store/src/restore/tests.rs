@@ -84,7 +84,7 @@ fn everything_comes_back_as_it_was_and_the_root_proves_it() {
         &|root| fs::set_permissions(root.join("pages"), fs::Permissions::from_mode(0o600)).expect("permissions"),
         &|root| fs::remove_file(root.join("socket")).expect("a socket"),
         &|root| {
-            File::options().write(true).open(root.join("stream")).expect("a file").write_all_at(b"X", 500_000).expect("a byte")
+            File::options().write(true).open(root.join("stream")).expect("a file").write_all_at(b"X", 500_000).expect("a byte");
         },
         &|root| File::options().write(true).open(root.join("sparse")).expect("a file").write_all_at(b"X", 100).expect("a byte"),
         &|root| fs::write(root.join("deep/new"), b"").expect("a file"),

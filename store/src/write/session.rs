@@ -178,6 +178,20 @@ impl Session {
         &mut self.composer
     }
 
+    /// Whether these trees are the newest checkpoint's state.
+    #[must_use]
+    pub fn is_standing(&self, roots: &Composed) -> bool {
+        self.standing.root == Some(root_id(self.reader.domain(), &Node::<Roots>::Leaf(roots.clone())))
+    }
+
+    /// Takes over what a capture learnt about files that are as they were, without a checkpoint. Only for trees that
+    /// [`is_standing`](Self::is_standing) says are the same, and only while nothing of them went to packs.
+    pub fn refresh(&mut self, roots: Composed) {
+        if !self.composer.streaming && self.is_standing(&roots) {
+            self.standing.roots = roots;
+        }
+    }
+
     /// Makes these trees the next checkpoint: durable, acknowledged, and what [`roots`](Self::roots) are from now on.
     ///
     /// Blocks until it is so, for as long as the store does not answer.

@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The loop: gather what is heard, decide when to capture, have it done, say how it went.
+
+use crate::capture::{Done, Job, Setting};
+use crate::clock::SystemClock;
+use crate::config::AgentConfig;
+use crate::scratch::{LineageScratch, Memory};
+use crate::status::{LastCheckpoint, Phase, Status};
+use crate::watch::{Ear, Heard};
+use crate::{AgentError, capture, thread};
+use crate::dirty::Dirty;
+use holdfast_core::cadence::{Cadence, Next};
+use holdfast_core::time::Monotonic;
+use holdfast_store::StoreError;
+use holdfast_store::capture::{CaptureError, Clock};
+use holdfast_store::write::{Acknowledged, Opening, Session};
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// What an agent can be told while it runs.
+#[derive(Debug)]
+pub enum Command {
+    /// Capture now, and say what came of it.
+    Flush(oneshot::Sender<Result<Flushed, String>>),
+    /// The application has ended: capture the last of it, seal the lineage, end. Whatever is not done after this long is left.
+    End(Duration),
+}
+
+/// What a flush made durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flushed {
+    /// The newest checkpoint.
+    pub checkpoint: LastCheckpoint,
+    /// Its record.
+    pub record: holdfast_core::id::RecordHash,
+}
+
+/// A capture that has ended: the session comes back with what came of it.
+type Finished = Result<(Box<Session>, Setting, Result<Done, AgentError>), AgentError>;
+/// Between tries to claim the lineage again.
+const REOPEN_PAUSE: Duration = Duration::from_secs(2);
+type Capturing = Pin<Box<dyn Future<Output = Finished> + Send>>;
+
+/// An agent whose application may run.
+pub struct Agent {
+    config: AgentConfig,
+    /// How the lineage was claimed, to claim it again.
+    opening: Opening,
+    scratch: LineageScratch,
+    /// `None` while a capture has it.
+    session: Option<Box<Session>>,
+    setting: Setting,
+    ear: Ear,
+    dirty: Dirty,
+    cadence: Cadence,
+    capturing: Option<Capturing>,
+    /// Whether the capture under way compares everything.
+    scanning: bool,
+    waiting: Vec<oneshot::Sender<Result<Flushed, String>>>,
+    flush: bool,
+    status: watch::Sender<Status>,
+    last: Option<Flushed>,
+}
+
+/// What an agent is made of.
+pub(crate) struct Parts {
+    pub(crate) config: AgentConfig,
+    pub(crate) opening: Opening,
+    pub(crate) scratch: LineageScratch,
+    pub(crate) session: Session,
+    pub(crate) setting: Setting,
+    pub(crate) ear: Ear,
+    pub(crate) status: watch::Sender<Status>,
+}
+
+impl std::fmt::Debug for Agent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Agent({})", self.config.lineage)
+    }
+}
+
+impl Agent {
+    pub(crate) fn new(parts: Parts, restored: bool) -> Self {
+        let Parts { config, opening, scratch, session, setting, ear, status } = parts;
+        let now = SystemClock.monotonic();
+        let mut cadence = Cadence::new(config.paces, now);
+        if restored {
+            // the proof was a scan
+            cadence.began();
+            cadence.ended(now, Some(Duration::ZERO));
+        }
+        let session = Some(Box::new(session));
+        let (dirty, waiting) = (Dirty::default(), Vec::new());
+        let mut agent = Self {
+            config,
+            opening,
+            scratch,
+            session,
+            setting,
+            ear,
+            dirty,
+            cadence,
+            capturing: None,
+            scanning: false,
+            waiting,
+            flush: false,
+            status,
+            last: None,
+        };
+        agent.note_session();
+        agent.show(Phase::Protecting);
+        agent
+    }
+
+    /// Captures what changes until told to end, or until it must not any more.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] if another holder has taken over; whatever else makes protecting impossible.
+    pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) -> Result<Status, AgentError> {
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            let wake = self.decide();
+            tokio::select! {
+                heard = self.ear.next() => self.heard(heard),
+                finished = finish(&mut self.capturing) => self.captured(finished).await?,
+                () = sleep_until(wake) => {}
+                _ = tick.tick() => {}
+                command = commands.recv() => match command {
+                    Some(Command::Flush(answer)) => {
+                        self.waiting.push(answer);
+                        self.flush = true;
+                    }
+                    Some(Command::End(within)) => return self.end(within).await,
+                    None => return self.end(Duration::from_secs(30)).await,
+                },
+            }
+            self.show(Phase::Protecting);
+        }
+    }
+
+    fn heard(&mut self, heard: Option<Heard>) {
+        let now = SystemClock.monotonic();
+        match heard {
+            Some(heard) => self.note(&heard),
+            None => self.cadence.distrust(now),
+        }
+        let mut more = Vec::new();
+        if self.ear.drain(|heard| more.push(heard)) {
+            self.cadence.distrust(now);
+        }
+        more.iter().for_each(|heard| self.note(heard));
+    }
+
+    fn note(&mut self, heard: &Heard) {
+        self.cadence.changed(SystemClock.monotonic());
+        let label = &self.config.paths[heard.root].label;
+        self.dirty.add(label, &heard.path, heard.rescan);
+        if heard.moved && let Some((_, parent)) = heard.path.split_last() {
+            self.dirty.add(label, parent, false); // its own times have changed
+        }
+    }
+
+    /// Starts what is due; says when to look again.
+    fn decide(&mut self) -> Option<Monotonic> {
+        let now = SystemClock.monotonic();
+        let next = match self.cadence.next(now) {
+            // without watches, only scans tell
+            Next::Capture if self.setting.watch.is_incomplete() => Next::Scan,
+            next => next,
+        };
+        match next {
+            Next::Busy => None,
+            Next::Scan => {
+                self.start(true);
+                None
+            }
+            Next::Capture => {
+                self.start(false);
+                None
+            }
+            Next::Wait(_) if self.flush => {
+                self.start(self.dirty.is_empty() && self.setting.watch.is_incomplete());
+                None
+            }
+            Next::Wait(until) => Some(until),
+        }
+    }
+
+    fn start(&mut self, scan: bool) {
+        let Some(mut session) = self.session.take() else { return };
+        self.flush = false;
+        self.scanning = scan;
+        if scan {
+            let labels = self.config.paths.iter().map(|path| path.label.as_str());
+            self.dirty.everything(labels);
+        }
+        let job = Job { dirt: self.dirty.take(), foreign: false, always: false };
+        self.cadence.began();
+        let setting = self.setting.clone();
+        self.capturing = Some(Box::pin(thread::run("capture", move || {
+            let done = capture::run(&mut session, &setting, &job);
+            (session, setting, done)
+        })));
+    }
+
+    async fn captured(&mut self, finished: Finished) -> Result<(), AgentError> {
+        self.capturing = None;
+        let (session, _, done) = finished?;
+        self.session = Some(session);
+        let now = SystemClock.monotonic();
+        match done {
+            Ok(done) => {
+                self.cadence.ended(now, self.scanning.then_some(done.took));
+                if done.unstable > 0 {
+                    self.cadence.distrust(now);
+                }
+                self.acknowledged(&done);
+                let answer = self.last.ok_or_else(|| "there is no checkpoint yet".to_owned());
+                self.answer(&answer);
+                Ok(())
+            }
+            // a session that failed has ended; what it had not committed is still on the disk
+            Err(AgentError::Store(error) | AgentError::Capture(CaptureError::Store(error))) => {
+                self.answer(&Err(error.to_string()));
+                self.cadence.failed(now);
+                self.reopen(error).await
+            }
+            Err(error) => {
+                tracing::warn!(lineage = %self.config.lineage, %error, "could not capture; trying again");
+                self.cadence.failed(now);
+                self.answer(&Err(error.to_string()));
+                self.status.send_modify(|status| status.trouble = Some(error.to_string()));
+                Ok(())
+            }
+        }
+    }
+
+    /// Claims the lineage again after a session has ended; only another holder ends this one for good.
+    async fn reopen(&mut self, mut error: StoreError) -> Result<(), AgentError> {
+        self.session = None;
+        loop {
+            if matches!(error, StoreError::Fenced { .. } | StoreError::Held { .. } | StoreError::ForeignOwner { .. }) {
+                self.show(Phase::Fenced);
+                return Err(StoreError::Fenced { lineage: self.config.lineage.clone() }.into());
+            }
+            tracing::error!(lineage = %self.config.lineage, %error, "the session has ended; claiming the lineage again");
+            self.status.send_modify(|status| status.trouble = Some(error.to_string()));
+            tokio::time::sleep(REOPEN_PAUSE).await;
+            let watermark = self.scratch.recall().map(|memory| memory.watermark);
+            let opening = Opening { watermark, now: SystemClock.now(), ..self.opening.clone() };
+            match Session::open(opening).await {
+                Ok(session) => {
+                    self.session = Some(Box::new(session));
+                    return Ok(());
+                }
+                Err(again) => error = again,
+            }
+        }
+    }
+
+    fn answer(&mut self, answer: &Result<Flushed, String>) {
+        for waiting in self.waiting.drain(..) {
+            let _ = waiting.send(answer.clone()); // whoever asked may have gone
+        }
+    }
+
+    fn note_session(&mut self) {
+        let Some(session) = &self.session else { return };
+        let totals = *session.totals();
+        self.status.send_modify(|status| status.totals = totals);
+    }
+
+    fn acknowledged(&mut self, done: &Done) {
+        let Some(checkpoint) = &done.checkpoint else { return };
+        self.last = Some(flushed(checkpoint));
+        if let (Some(session), Some(memory)) = (&self.session, self.scratch.recall())
+            && let Some(head) = session.head()
+        {
+            self.scratch.remember(Memory { watermark: (head.sequence, head.hash), ..memory });
+        }
+        tracing::debug!(
+            sequence = checkpoint.sequence,
+            quality = %checkpoint.quality,
+            uploaded_bytes = checkpoint.uploaded_bytes,
+            took_ms = done.took.as_millis(),
+            "checkpoint"
+        );
+        let totals = done.totals;
+        self.status.send_modify(|status| {
+            status.checkpoint = Some(flushed(checkpoint).checkpoint);
+            status.totals = totals;
+            status.uploaded_bytes += checkpoint.uploaded_bytes;
+            status.checkpoints += 1;
+        });
+    }
+
+    fn show(&self, phase: Phase) {
+        let now = SystemClock.monotonic();
+        let lag = self.cadence.oldest().map(|oldest| now.since(oldest));
+        let trouble = self.session.as_ref().map(|session| session.trouble());
+        let trouble = trouble.and_then(|trouble| trouble.lock().ok().and_then(|trouble| trouble.clone()));
+        let watched = self.setting.watch.watched();
+        self.status.send_modify(|status| {
+            status.phase = phase;
+            status.lag = lag;
+            status.lag_max = status.lag_max.max(lag.unwrap_or_default());
+            status.trouble = trouble;
+            status.watched = watched;
+        });
+    }
+
+    /// The last capture: first what is known to have changed, then a scan for what was not heard, as far as there is time.
+    async fn end(mut self, within: Duration) -> Result<Status, AgentError> {
+        let deadline = tokio::time::Instant::now() + within;
+        let last = async {
+            while self.capturing.is_some() {
+                let finished = finish(&mut self.capturing).await;
+                self.captured(finished).await?;
+            }
+            let mut more = Vec::new();
+            let lost = self.ear.drain(|heard| more.push(heard));
+            more.iter().for_each(|heard| self.note(heard));
+            for scan in [lost, true] {
+                if !scan && self.dirty.is_empty() {
+                    continue;
+                }
+                self.start(scan);
+                let finished = finish(&mut self.capturing).await;
+                self.captured(finished).await?;
+            }
+            Ok::<_, AgentError>(())
+        };
+        match tokio::time::timeout_at(deadline, last).await {
+            Ok(result) => result?,
+            Err(_) => tracing::warn!(lineage = %self.config.lineage, ?within, "there was no time to capture the last changes"),
+        }
+        self.setting.cancel.store(true, std::sync::atomic::Ordering::Relaxed);
+        if let Some(session) = self.session.take() {
+            let now = SystemClock.now();
+            let sealed = thread::run("seal", move || session.seal("the application has ended", now));
+            match tokio::time::timeout_at(deadline, sealed).await {
+                Ok(result) => result??,
+                Err(_) => tracing::warn!(lineage = %self.config.lineage, "there was no time to seal the lineage"),
+            }
+        }
+        self.show(Phase::Ended);
+        Ok(self.status.borrow().clone())
+    }
+}
+
+fn flushed(checkpoint: &Acknowledged) -> Flushed {
+    Flushed {
+        checkpoint: LastCheckpoint {
+            sequence: checkpoint.sequence,
+            last_close: checkpoint.interval.last_close,
+            quality: checkpoint.quality,
+            root: checkpoint.root,
+        },
+        record: checkpoint.record,
+    }
+}
+
+async fn finish(capturing: &mut Option<Capturing>) -> Finished {
+    match capturing {
+        Some(capturing) => capturing.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(until: Option<Monotonic>) {
+    match until {
+        Some(until) => tokio::time::sleep(until.since(SystemClock.monotonic())).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The process beside an application: watches its state, captures changes, restores, keeps the gate.
+//!
+//! [`prepare`] decides whose disk this is and restores it if it must be; only then may the application start. [`Agent::run`] then
+//! captures what changes until it is told to end. The agent never stops or slows the application: if the store is gone it waits, remembers what
+//! is to be compared, and says so in its [`Status`].
+
+pub mod clock;
+pub mod config;
+pub mod error;
+pub mod marker;
+pub mod scratch;
+pub mod status;
+
+mod agent;
+mod capture;
+mod dirty;
+mod gate;
+mod thread;
+mod watch;
+
+pub use agent::{Agent, Command};
+pub use config::{AgentConfig, StatePath};
+pub use error::AgentError;
+pub use gate::{Prepared, prepare};
+pub use status::{Phase, Restored, Status};

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What an agent says of itself.
+
+use holdfast_core::checkpoint::{Quality, Totals};
+use holdfast_core::id::RootId;
+use holdfast_core::time::Timestamp;
+use std::time::Duration;
+
+/// What an agent is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Phase {
+    /// It claims the lineage and looks at the disk.
+    #[default]
+    Starting,
+    /// It restores; the application waits.
+    Restoring,
+    /// It captures what changes.
+    Protecting,
+    /// Another holder has taken over: nothing is captured any more.
+    Fenced,
+    /// It has ended.
+    Ended,
+}
+
+/// What an agent says of itself.
+#[derive(Debug, Clone, Default)]
+pub struct Status {
+    /// What it is doing.
+    pub phase: Phase,
+    /// The age of the oldest change that is not durable; `None`: everything is.
+    pub lag: Option<Duration>,
+    /// The newest checkpoint.
+    pub checkpoint: Option<LastCheckpoint>,
+    /// What it holds.
+    pub totals: Totals,
+    /// Bytes handed to the store since the start.
+    pub uploaded_bytes: u64,
+    /// Checkpoints since the start.
+    pub checkpoints: u64,
+    /// The longest lag there was.
+    pub lag_max: Duration,
+    /// What keeps the store from answering.
+    pub trouble: Option<String>,
+    /// Directories that are watched.
+    pub watched: u64,
+}
+
+/// The newest checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastCheckpoint {
+    /// Its number.
+    pub sequence: u64,
+    /// The end of its capture.
+    pub last_close: Timestamp,
+    /// Its quality.
+    pub quality: Quality,
+    /// Its root id.
+    pub root: RootId,
+}
+
+/// What was restored before the application started.
+#[derive(Debug, Clone)]
+pub struct Restored {
+    /// The checkpoint.
+    pub sequence: u64,
+    /// The end of its capture.
+    pub last_close: Timestamp,
+    /// The root asked for.
+    pub root: RootId,
+    /// The root computed from disk: the same, or there are deviations.
+    pub root_on_disk: RootId,
+    /// Entries in place.
+    pub entries: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
+    /// Bytes fetched.
+    pub fetched_bytes: u64,
+    /// How long it took, until it was proven.
+    pub took: Duration,
+    /// What could not be restored as it was.
+    pub deviations: Vec<holdfast_store::restore::Deviation>,
+}

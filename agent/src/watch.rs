@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Hearing of changes. The only file that names notify.
+//!
+//! What is heard is a hint: events are lost, some writers (mmap, other nodes) make none, and a new directory may be filled before it is watched.
+//! So directories are watched by whoever is about to list them, and lost events make everything be compared.
+
+use crate::config::StatePath;
+use holdfast_store::capture::Observer;
+use holdfast_store::tree::Name;
+use notify::event::ModifyKind;
+use notify::{Config, ErrorKind, Event, EventKind, EventKindMask, INotifyWatcher, RecursiveMode, Watcher};
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+/// Events in the queue; more are "something was lost".
+const QUEUE: usize = 8192;
+
+/// Something that was heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Heard {
+    /// Index of the state path.
+    pub(crate) root: usize,
+    /// The path below it.
+    pub(crate) path: Vec<Name>,
+    /// Everything beneath it may have changed.
+    pub(crate) rescan: bool,
+    /// What has that name may be another directory than before.
+    pub(crate) moved: bool,
+}
+
+/// What the watcher's thread shares with the agent.
+#[derive(Debug)]
+struct Shared {
+    /// The state paths, as they are watched.
+    roots: Vec<PathBuf>,
+    sender: Sender<Heard>,
+    /// Events were lost, or there is no room for them.
+    lost: AtomicBool,
+    /// Counts what was heard, so that a capture can tell whether anything happened during it.
+    heard: AtomicU64,
+    wake: tokio::sync::Notify,
+}
+
+impl Shared {
+    fn handle(&self, event: notify::Result<Event>) {
+        match event {
+            Ok(event) if event.need_rescan() => self.lose(),
+            Ok(event) => {
+                let moved = moves(&event.kind);
+                event.paths.iter().for_each(|path| self.hear(path, moved));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "watching failed; everything will be compared");
+                self.lose();
+            }
+        }
+    }
+
+    fn hear(&self, path: &Path, moved: bool) {
+        let Some((root, rest)) = self.roots.iter().enumerate().find_map(|(i, root)| Some((i, path.strip_prefix(root).ok()?))) else { return };
+        let names: Option<Vec<_>> = rest.iter().map(|part| Name::new(part.as_bytes())).collect();
+        let Some(path) = names else { return };
+        if path.first().is_some_and(|first| holdfast_store::disk::is_own(first.as_bytes())) {
+            return;
+        }
+        self.heard.fetch_add(1, Ordering::SeqCst);
+        if self.sender.try_send(Heard { root, path, rescan: moved, moved }).is_err() {
+            self.lose();
+        }
+    }
+
+    fn lose(&self) {
+        self.heard.fetch_add(1, Ordering::SeqCst);
+        self.lost.store(true, Ordering::SeqCst);
+        self.wake.notify_one();
+    }
+}
+
+/// Whether a name may stand for something else than before.
+fn moves(kind: &EventKind) -> bool {
+    matches!(kind, EventKind::Create(_) | EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)))
+}
+
+/// Watches directories of state paths; shared by the agent and its captures.
+#[derive(Clone)]
+pub(crate) struct Watch {
+    shared: Arc<Shared>,
+    labels: Arc<Vec<String>>,
+    inner: Arc<Mutex<Inner>>,
+}
+
+struct Inner {
+    watcher: Option<INotifyWatcher>,
+    watched: BTreeSet<PathBuf>,
+    limit: usize,
+    /// Some directories are not watched: only scans will tell.
+    incomplete: bool,
+}
+
+/// Where what is heard arrives.
+#[derive(Debug)]
+pub(crate) struct Ear {
+    watch: Watch,
+    receiver: Receiver<Heard>,
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Watch({} directories)", self.watched())
+    }
+}
+
+impl Watch {
+    /// A watch of these state paths that watches nothing yet: directories are added as they are listed.
+    pub(crate) fn new(paths: &[StatePath], limit: usize) -> (Self, Ear) {
+        let (sender, receiver) = channel(QUEUE);
+        let roots = paths.iter().map(|path| path.path.clone()).collect();
+        let (lost, heard, wake) = (AtomicBool::new(false), AtomicU64::new(0), tokio::sync::Notify::new());
+        let shared = Arc::new(Shared { roots, sender, lost, heard, wake });
+        let config = Config::default()
+            .with_event_kinds(EventKindMask::CORE | EventKindMask::ACCESS_CLOSE)
+            .with_follow_symlinks(false);
+        let hearing = Arc::clone(&shared);
+        let watcher = INotifyWatcher::new(move |event| hearing.handle(event), config);
+        let watcher = watcher.inspect_err(|error| tracing::warn!(%error, "changes can't be watched; they will be found by scans")).ok();
+        let incomplete = watcher.is_none();
+        let inner = Arc::new(Mutex::new(Inner { watcher, watched: BTreeSet::new(), limit, incomplete }));
+        let labels = Arc::new(paths.iter().map(|path| path.label.clone()).collect());
+        let watch = Self { shared, labels, inner };
+        (watch.clone(), Ear { watch, receiver })
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often something was heard.
+    pub(crate) fn heard(&self) -> u64 {
+        self.shared.heard.load(Ordering::SeqCst)
+    }
+
+    /// Directories that are watched.
+    pub(crate) fn watched(&self) -> u64 {
+        self.inner().watched.len() as u64
+    }
+
+    /// Whether some directories can only be scanned.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        self.inner().incomplete
+    }
+
+    fn add(&self, label: &str, path: &[u8]) {
+        let Some(root) = self.labels.iter().position(|known| known == label) else { return };
+        let path = self.shared.roots[root].join(OsStr::from_bytes(path));
+        let mut inner = self.inner();
+        if inner.watched.contains(&path) {
+            return;
+        }
+        if inner.watched.len() >= inner.limit {
+            inner.incomplete = true;
+            return;
+        }
+        let Some(watcher) = &mut inner.watcher else { return };
+        match watcher.watch(&path, RecursiveMode::NonRecursive) {
+            Ok(()) => drop(inner.watched.insert(path)),
+            Err(error) if matches!(error.kind, ErrorKind::PathNotFound) => {}
+            Err(error) => {
+                if !inner.incomplete {
+                    tracing::warn!(%error, watched = inner.watched.len(), "not all directories can be watched; the rest will be scanned");
+                }
+                inner.incomplete = true;
+            }
+        }
+    }
+
+    /// A name moved, was made or is gone: what was watched at it and beneath may be another directory now, or none.
+    fn forget(&self, heard: &Heard) {
+        if heard.path.is_empty() {
+            return;
+        }
+        let mut path = self.shared.roots[heard.root].clone();
+        heard.path.iter().for_each(|name| path.push(OsStr::from_bytes(name.as_bytes())));
+        let mut inner = self.inner();
+        let stale: Vec<_> = inner.watched.range(path.clone()..).take_while(|known| known.starts_with(&path)).cloned().collect();
+        for known in stale {
+            if let Some(watcher) = &mut inner.watcher {
+                let _ = watcher.unwatch(&known); // the kernel has dropped it already, most of the time
+            }
+            inner.watched.remove(&known);
+        }
+    }
+}
+
+impl Observer for Watch {
+    fn entering(&self, label: &str, path: &[u8]) {
+        self.add(label, path);
+    }
+}
+
+impl Ear {
+    /// The next thing that was heard; `None`: something was lost, and everything may have changed. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Option<Heard> {
+        let shared = Arc::clone(&self.watch.shared);
+        if shared.lost.swap(false, Ordering::SeqCst) {
+            return None;
+        }
+        let heard = tokio::select! {
+            heard = self.receiver.recv() => heard,
+            () = shared.wake.notified() => {
+                shared.lost.store(false, Ordering::SeqCst);
+                None
+            }
+        }?;
+        self.note(&heard);
+        Some(heard)
+    }
+
+    fn note(&self, heard: &Heard) {
+        if heard.moved {
+            self.watch.forget(heard);
+        }
+    }
+
+    /// What was heard and not taken yet; `true` if something was lost.
+    pub(crate) fn drain(&mut self, mut each: impl FnMut(Heard)) -> bool {
+        while let Ok(heard) = self.receiver.try_recv() {
+            self.note(&heard);
+            each(heard);
+        }
+        self.watch.shared.lost.swap(false, Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests;

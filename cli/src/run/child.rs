@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The program that is run: signals go to it, its exit code comes back.
+
+use anyhow::Context;
+use rustix::process::{Pid, Signal, kill_process};
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::os::unix::process::ExitStatusExt;
+use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
+
+/// A running program.
+#[derive(Debug)]
+pub(crate) struct Child {
+    process: tokio::process::Child,
+    signals: Vec<(Signal, Stream)>,
+}
+
+/// How a program ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ended {
+    /// Its exit code, or 128 and the signal's number.
+    pub(crate) code: u8,
+}
+
+/// Passed on. An interrupt from a terminal reaches the program by itself.
+const PASSED: [(Signal, i32); 7] = [
+    (Signal::TERM, 15),
+    (Signal::INT, 2),
+    (Signal::HUP, 1),
+    (Signal::QUIT, 3),
+    (Signal::USR1, 10),
+    (Signal::USR2, 12),
+    (Signal::WINCH, 28),
+];
+
+impl Child {
+    /// Starts a program with this one's standard streams.
+    pub(crate) fn start(command: &[OsString]) -> anyhow::Result<Self> {
+        let (program, arguments) = command.split_first().context("no program was given")?;
+        let mut signals = Vec::new();
+        for (passed, number) in PASSED {
+            signals.push((passed, signal(SignalKind::from_raw(number)).context("listen to signals")?));
+        }
+        let spawned = tokio::process::Command::new(program).args(arguments).spawn();
+        let process = spawned.with_context(|| format!("run {}", program.to_string_lossy()))?;
+        Ok(Self { process, signals })
+    }
+
+    /// Passes signals on until the program ends. Cancel-safe.
+    pub(crate) async fn wait(&mut self) -> anyhow::Result<Ended> {
+        let from_terminal = std::io::stdin().is_terminal();
+        loop {
+            tokio::select! {
+                status = self.process.wait() => {
+                    let status = status.context("wait for the program")?;
+                    let signalled = || status.signal().map_or(255, |signal| 128 + signal);
+                    let code = status.code().unwrap_or_else(signalled);
+                    return Ok(Ended { code: u8::try_from(code & 0xff).unwrap_or(255) });
+                }
+                passed = any(&mut self.signals) => {
+                    let by_terminal = from_terminal && matches!(passed, Signal::INT | Signal::QUIT | Signal::WINCH);
+                    let pid = self.process.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+                    if let Some(pid) = pid.filter(|_| !by_terminal) {
+                        let _ = kill_process(pid, passed); // it may have just ended
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The next signal of any kind.
+async fn any(signals: &mut [(Signal, Stream)]) -> Signal {
+    std::future::poll_fn(|context| {
+        for (passed, stream) in signals.iter_mut() {
+            if stream.poll_recv(context).is_ready() {
+                return std::task::Poll::Ready(*passed);
+            }
+        }
+        std::task::Poll::Pending
+    })
+    .await
+}
