@@ -13,9 +13,11 @@ use holdfast_core::cadence::{Cadence, Next};
 use holdfast_core::time::Monotonic;
 use holdfast_store::StoreError;
 use holdfast_store::capture::{CaptureError, Clock};
+use holdfast_store::log::Trouble;
 use holdfast_store::write::{Acknowledged, Opening, Session};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::PoisonError;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -23,24 +25,18 @@ use tokio::sync::{mpsc, oneshot, watch};
 #[derive(Debug)]
 pub enum Command {
     /// Capture now, and say what came of it.
-    Flush(oneshot::Sender<Result<Flushed, String>>),
+    Flush(oneshot::Sender<Result<LastCheckpoint, String>>),
     /// The application has ended: capture the last of it, seal the lineage, end. Whatever is not done after this long is left.
     End(Duration),
 }
 
-/// What a flush made durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Flushed {
-    /// The newest checkpoint.
-    pub checkpoint: LastCheckpoint,
-    /// Its record.
-    pub record: holdfast_core::id::RecordHash,
-}
-
 /// A capture that has ended: the session comes back with what came of it.
 type Finished = Result<(Box<Session>, Setting, Result<Done, AgentError>), AgentError>;
+/// A flush compares everything if that takes no longer: then it misses nothing, not even what makes no noise.
+const FLUSH_SCAN_MAX: Duration = Duration::from_millis(300);
 /// Between tries to claim the lineage again.
 const REOPEN_PAUSE: Duration = Duration::from_secs(2);
+type Waiting = oneshot::Sender<Result<LastCheckpoint, String>>;
 type Capturing = Pin<Box<dyn Future<Output = Finished> + Send>>;
 
 /// An agent whose application may run.
@@ -58,10 +54,15 @@ pub struct Agent {
     capturing: Option<Capturing>,
     /// Whether the capture under way compares everything.
     scanning: bool,
-    waiting: Vec<oneshot::Sender<Result<Flushed, String>>>,
-    flush: bool,
+    /// Who asked for what is dirty to be made durable: before the capture under way began, and since.
+    serving: Vec<Waiting>,
+    waiting: Vec<Waiting>,
     status: watch::Sender<Status>,
-    last: Option<Flushed>,
+    last: Option<LastCheckpoint>,
+    /// What keeps the store from answering. Shared with the session, which a capture has just when this is of interest.
+    store_trouble: Trouble,
+    /// Why the last capture failed on this side of the store.
+    fault: Option<String>,
 }
 
 /// What an agent is made of.
@@ -73,6 +74,8 @@ pub(crate) struct Parts {
     pub(crate) setting: Setting,
     pub(crate) ear: Ear,
     pub(crate) status: watch::Sender<Status>,
+    /// The checkpoint that the session goes on from.
+    pub(crate) last: Option<LastCheckpoint>,
 }
 
 impl std::fmt::Debug for Agent {
@@ -83,7 +86,7 @@ impl std::fmt::Debug for Agent {
 
 impl Agent {
     pub(crate) fn new(parts: Parts, restored: bool) -> Self {
-        let Parts { config, opening, scratch, session, setting, ear, status } = parts;
+        let Parts { config, opening, scratch, session, setting, ear, status, last } = parts;
         let now = SystemClock.monotonic();
         let mut cadence = Cadence::new(config.paces, now);
         if restored {
@@ -91,8 +94,9 @@ impl Agent {
             cadence.began();
             cadence.ended(now, Some(Duration::ZERO));
         }
+        let store_trouble = session.trouble();
         let session = Some(Box::new(session));
-        let (dirty, waiting) = (Dirty::default(), Vec::new());
+        let (dirty, serving, waiting) = (Dirty::default(), Vec::new(), Vec::new());
         let mut agent = Self {
             config,
             opening,
@@ -104,10 +108,12 @@ impl Agent {
             cadence,
             capturing: None,
             scanning: false,
+            serving,
             waiting,
-            flush: false,
             status,
-            last: None,
+            last,
+            store_trouble,
+            fault: None,
         };
         agent.note_session();
         agent.show(Phase::Protecting);
@@ -130,8 +136,9 @@ impl Agent {
                 _ = tick.tick() => {}
                 command = commands.recv() => match command {
                     Some(Command::Flush(answer)) => {
+                        // those who have gone need no room
+                        self.waiting.retain(|waiting| !waiting.is_closed());
                         self.waiting.push(answer);
-                        self.flush = true;
                     }
                     Some(Command::End(within)) => return self.end(within).await,
                     None => return self.end(Duration::from_secs(30)).await,
@@ -181,8 +188,8 @@ impl Agent {
                 self.start(false);
                 None
             }
-            Next::Wait(_) if self.flush => {
-                self.start(self.dirty.is_empty() && self.setting.watch.is_incomplete());
+            Next::Wait(_) if !self.waiting.is_empty() => {
+                self.start(self.setting.watch.is_incomplete() || self.cadence.scan_took() <= FLUSH_SCAN_MAX);
                 None
             }
             Next::Wait(until) => Some(until),
@@ -191,7 +198,8 @@ impl Agent {
 
     fn start(&mut self, scan: bool) {
         let Some(mut session) = self.session.take() else { return };
-        self.flush = false;
+        // a capture that is under way may have passed by what is dirty now: whoever asks meanwhile waits for the next
+        self.serving.append(&mut self.waiting);
         self.scanning = scan;
         if scan {
             let labels = self.config.paths.iter().map(|path| path.label.as_str());
@@ -213,6 +221,7 @@ impl Agent {
         let now = SystemClock.monotonic();
         match done {
             Ok(done) => {
+                self.fault = None;
                 self.cadence.ended(now, self.scanning.then_some(done.took));
                 if done.unstable > 0 {
                     self.cadence.distrust(now);
@@ -232,7 +241,7 @@ impl Agent {
                 tracing::warn!(lineage = %self.config.lineage, %error, "could not capture; trying again");
                 self.cadence.failed(now);
                 self.answer(&Err(error.to_string()));
-                self.status.send_modify(|status| status.trouble = Some(error.to_string()));
+                self.fault = Some(error.to_string());
                 Ok(())
             }
         }
@@ -253,6 +262,7 @@ impl Agent {
             let opening = Opening { watermark, now: SystemClock.now(), ..self.opening.clone() };
             match Session::open(opening).await {
                 Ok(session) => {
+                    self.store_trouble = session.trouble();
                     self.session = Some(Box::new(session));
                     return Ok(());
                 }
@@ -261,8 +271,8 @@ impl Agent {
         }
     }
 
-    fn answer(&mut self, answer: &Result<Flushed, String>) {
-        for waiting in self.waiting.drain(..) {
+    fn answer(&mut self, answer: &Result<LastCheckpoint, String>) {
+        for waiting in self.serving.drain(..) {
             let _ = waiting.send(answer.clone()); // whoever asked may have gone
         }
     }
@@ -270,12 +280,17 @@ impl Agent {
     fn note_session(&mut self) {
         let Some(session) = &self.session else { return };
         let totals = *session.totals();
-        self.status.send_modify(|status| status.totals = totals);
+        let last = self.last;
+        self.status.send_modify(|status| {
+            status.totals = totals;
+            status.checkpoint = last;
+        });
     }
 
     fn acknowledged(&mut self, done: &Done) {
         let Some(checkpoint) = &done.checkpoint else { return };
-        self.last = Some(flushed(checkpoint));
+        let last = last_of(checkpoint);
+        self.last = Some(last);
         if let (Some(session), Some(memory)) = (&self.session, self.scratch.recall())
             && let Some(head) = session.head()
         {
@@ -290,7 +305,7 @@ impl Agent {
         );
         let totals = done.totals;
         self.status.send_modify(|status| {
-            status.checkpoint = Some(flushed(checkpoint).checkpoint);
+            status.checkpoint = Some(last);
             status.totals = totals;
             status.uploaded_bytes += checkpoint.uploaded_bytes;
             status.checkpoints += 1;
@@ -300,21 +315,23 @@ impl Agent {
     fn show(&self, phase: Phase) {
         let now = SystemClock.monotonic();
         let lag = self.cadence.oldest().map(|oldest| now.since(oldest));
-        let trouble = self.session.as_ref().map(|session| session.trouble());
-        let trouble = trouble.and_then(|trouble| trouble.lock().ok().and_then(|trouble| trouble.clone()));
-        let watched = self.setting.watch.watched();
+        let trouble = self.store_trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let trouble = trouble.or_else(|| self.fault.clone());
+        let (watched, dirty_paths) = (self.setting.watch.watched(), self.dirty.len());
         self.status.send_modify(|status| {
             status.phase = phase;
             status.lag = lag;
             status.lag_max = status.lag_max.max(lag.unwrap_or_default());
             status.trouble = trouble;
             status.watched = watched;
+            status.dirty_paths = dirty_paths;
         });
     }
 
     /// The last capture: first what is known to have changed, then a scan for what was not heard, as far as there is time.
     async fn end(mut self, within: Duration) -> Result<Status, AgentError> {
         let deadline = tokio::time::Instant::now() + within;
+        self.show(Phase::Ending);
         let last = async {
             while self.capturing.is_some() {
                 let finished = finish(&mut self.capturing).await;
@@ -351,15 +368,13 @@ impl Agent {
     }
 }
 
-fn flushed(checkpoint: &Acknowledged) -> Flushed {
-    Flushed {
-        checkpoint: LastCheckpoint {
-            sequence: checkpoint.sequence,
-            last_close: checkpoint.interval.last_close,
-            quality: checkpoint.quality,
-            root: checkpoint.root,
-        },
-        record: checkpoint.record,
+/// An acknowledged checkpoint as the status tells it.
+pub(crate) const fn last_of(checkpoint: &Acknowledged) -> LastCheckpoint {
+    LastCheckpoint {
+        sequence: checkpoint.sequence,
+        last_close: checkpoint.interval.last_close,
+        quality: checkpoint.quality,
+        root: checkpoint.root,
     }
 }
 

@@ -34,6 +34,11 @@ impl Dirty {
         labels.for_each(|label| self.everything_beneath(label));
     }
 
+    /// Paths that were told, some of them perhaps more than once.
+    pub(crate) const fn len(&self) -> u64 {
+        self.paths as u64
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.by_label.is_empty()
     }

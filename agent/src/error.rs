@@ -65,6 +65,9 @@ pub enum AgentError {
         /// Where they differ.
         first: String,
     },
+    /// The coordinator refused.
+    #[error(transparent)]
+    Session(#[from] crate::session::SessionError),
     /// A thread could not be started, or ended by itself.
     #[error("a thread could not be run: {0}")]
     Thread(String),

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The gate: whose disk is this, and what must be restored before the application may start.
 
-use crate::agent::{Agent, Parts};
+use crate::agent::{Agent, Parts, last_of};
 use crate::capture::{Job, Root, Setting};
 use crate::clock::SystemClock;
 use crate::config::AgentConfig;
 use crate::scratch::{LineageScratch, Memory};
-use crate::status::{Phase, Restored, Status};
+use crate::status::{LastCheckpoint, Phase, Restored, Status};
 use crate::watch::{Ear, Watch};
 use crate::{AgentError, capture, marker, thread};
+use holdfast_core::checkpoint::Quality;
 use holdfast_core::disk::{Decision, Found, Marker, MarkerState, Stored, decide};
 use holdfast_core::id::{HolderKey, LineageId, RootId, VolumeId};
 use holdfast_store::StoreError;
@@ -38,6 +39,8 @@ pub struct Prepared {
 struct Claimed {
     session: Session,
     opening: Opening,
+    /// The checkpoint that it goes on from.
+    last: Option<LastCheckpoint>,
 }
 
 /// What preparing works with.
@@ -71,7 +74,8 @@ pub async fn prepare(
     let (found, _) = gate.look().await?;
     let reader = Reader::new(transport, domain, tokio::runtime::Handle::current(), Some(Arc::clone(gate.scratch.packs())));
     let (session, opening) = gate.claim(Arc::new(reader)).await?;
-    let claimed = Claimed { session, opening };
+    let last = gate.last(&session).await?;
+    let claimed = Claimed { session, opening, last };
     // the log may have moved until it was claimed; now it can't any more
     let (_, decision) = gate.look().await?;
     let volume = volume_of(&found)?;
@@ -162,6 +166,21 @@ impl Gate {
         Ok((session, Opening { takeover: Takeover::Polite(Some(holder_key)), ..opening }))
     }
 
+    /// The checkpoint that a session goes on from: the newest durable state, until there is another.
+    async fn last(&self, session: &Session) -> Result<Option<LastCheckpoint>, AgentError> {
+        if session.base() == 0 {
+            return Ok(None);
+        }
+        let record = self.log.read_body(session.base()).await?;
+        let whole = record.checkpoint().filter(|checkpoint| checkpoint.quality != Quality::Partial);
+        Ok(whole.map(|checkpoint| LastCheckpoint {
+            sequence: record.sequence,
+            last_close: checkpoint.interval.last_close,
+            quality: checkpoint.quality,
+            root: checkpoint.root,
+        }))
+    }
+
     fn mark(&self, generation: u64, volume: VolumeId, state: MarkerState) -> Result<(), AgentError> {
         let marker = Marker { lineage: self.lineage, generation, volume, state };
         for root in self.roots.iter() {
@@ -171,13 +190,13 @@ impl Gate {
         Ok(())
     }
 
-    fn agent(self, Claimed { session, opening }: Claimed, setting: Setting, ear: Ear, restored: bool) -> Agent {
+    fn agent(self, Claimed { session, opening, last }: Claimed, setting: Setting, ear: Ear, restored: bool) -> Agent {
         let Self { config, scratch, status, .. } = self;
-        Agent::new(Parts { config, opening, scratch, session, setting, ear, status }, restored)
+        Agent::new(Parts { config, opening, scratch, session, setting, ear, status, last }, restored)
     }
 
     async fn restore(self, claimed: Claimed, setting: Setting, ear: Ear, sequence: u64, progress: Arc<Progress>) -> Result<Prepared, AgentError> {
-        let Claimed { session, opening } = claimed;
+        let Claimed { session, opening, .. } = claimed;
         let began = Instant::now();
         self.status.send_modify(|status| status.phase = Phase::Restoring);
         self.mark(session.generation(), setting.volume, MarkerState::Restoring(sequence))?;
@@ -198,7 +217,7 @@ impl Gate {
         })
         .await?;
         let stats = stats?;
-        let (session, setting, proof) = prove(session, setting, work, sequence, &stats).await?;
+        let (session, setting, proof, last) = prove(session, setting, work, sequence, &stats).await?;
         self.mark(session.generation(), setting.volume, MarkerState::Ready)?;
         let restored = Restored {
             sequence,
@@ -211,7 +230,7 @@ impl Gate {
             took: began.elapsed(),
             deviations: stats.deviations,
         };
-        Ok(Prepared { agent: self.agent(Claimed { session, opening }, setting, ear, true), restored: Some(restored) })
+        Ok(Prepared { agent: self.agent(Claimed { session, opening, last }, setting, ear, true), restored: Some(restored) })
     }
 }
 
@@ -261,7 +280,7 @@ async fn prove(
     work: RestoreWork,
     sequence: u64,
     stats: &Stats,
-) -> Result<(Session, Setting, RootId), AgentError> {
+) -> Result<(Session, Setting, RootId, Option<LastCheckpoint>), AgentError> {
     let dirt = setting.roots.iter().map(|root| (root.path.label.clone(), Dirt::all())).collect();
     let job = Job { dirt, foreign: true, always: true };
     let (session, setting, done) = thread::run("prove", move || {
@@ -269,17 +288,18 @@ async fn prove(
         (session, setting, done)
     })
     .await?;
-    done?;
+    // the state that was restored is the newest durable one, as a checkpoint of this generation
+    let last = done?.checkpoint.as_ref().map(last_of);
     let asked = work.checkpoint.root;
     let found = session.root().ok_or_else(|| no_checkpoint(sequence))?;
     if found == asked {
-        return Ok((session, setting, found));
+        return Ok((session, setting, found, last));
     }
     // what could not be restored as it was is known; anything else is a failure
     let comparison = thread::run("compare", move || compare(&work.reader, &work.checkpoint.roots, &work.targets)).await??;
     let known = |path: &[u8]| stats.deviations.iter().any(|deviation| deviation.path == path);
     match comparison.deviations.iter().find(|deviation| !known(&deviation.path)) {
-        None if stats.deviation_count > 0 => Ok((session, setting, found)),
+        None if stats.deviation_count > 0 => Ok((session, setting, found, last)),
         first => Err(AgentError::NotProven {
             sequence,
             asked: asked.to_string(),

@@ -7,9 +7,13 @@
 
 pub mod clock;
 pub mod config;
+pub mod connection;
 pub mod error;
+pub mod grant;
 pub mod marker;
+pub mod remote;
 pub mod scratch;
+pub mod session;
 pub mod status;
 
 mod agent;
@@ -21,6 +25,9 @@ mod watch;
 
 pub use agent::{Agent, Command};
 pub use config::{AgentConfig, StatePath};
+pub use connection::Connection;
 pub use error::AgentError;
 pub use gate::{Prepared, prepare};
+pub use remote::RemoteTransport;
+pub use session::{Session, Who};
 pub use status::{Phase, Restored, Status};

@@ -16,6 +16,8 @@ pub enum Phase {
     Restoring,
     /// It captures what changes.
     Protecting,
+    /// The application has ended; it captures the last of it.
+    Ending,
     /// Another holder has taken over: nothing is captured any more.
     Fenced,
     /// It has ended.
@@ -29,6 +31,8 @@ pub struct Status {
     pub phase: Phase,
     /// The age of the oldest change that is not durable; `None`: everything is.
     pub lag: Option<Duration>,
+    /// Paths known to wait; what is compared as a whole counts as one.
+    pub dirty_paths: u64,
     /// The newest checkpoint.
     pub checkpoint: Option<LastCheckpoint>,
     /// What it holds.

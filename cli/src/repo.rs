@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which repository, and how to open it.
 
-use anyhow::{Context, bail};
+use crate::exit::Usage;
+use anyhow::Context;
 use clap::Args;
 use holdfast_agent::clock::SystemClock;
 use holdfast_store::capture::Clock;
 use holdfast_store::repository::{Kdf, Repository};
 use holdfast_store::transport::s3::{Options, S3};
 use holdfast_store::transport::{Retries, Retrying, Transport};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Where the repository is.
@@ -17,7 +18,7 @@ use std::sync::Arc;
 pub(crate) struct RepoArgs {
     /// The repository: s3://bucket or s3://bucket/prefix
     #[arg(long, env = "HOLDFAST_REPO", value_name = "URL")]
-    pub(crate) repo: String,
+    pub(crate) repo: Option<String>,
     /// Another S3 endpoint than Amazon's, such as http://localhost:9000
     #[arg(long, env = "HOLDFAST_ENDPOINT", value_name = "URL")]
     endpoint: Option<String>,
@@ -36,22 +37,23 @@ pub(crate) struct RepoArgs {
 }
 
 impl RepoArgs {
-    fn options(&self) -> anyhow::Result<Options> {
+    fn options(&self) -> Result<Options, Usage> {
         let usage = "write s3://bucket or s3://bucket/prefix";
-        let Some(rest) = self.repo.strip_prefix("s3://") else { bail!("{:?} is not a repository: {usage}", self.repo) };
+        let Some(repo) = &self.repo else { return Err(Usage(format!("no repository: give --repo, or set HOLDFAST_REPO; {usage}"))) };
+        let Some(rest) = repo.strip_prefix("s3://") else { return Err(Usage(format!("{repo:?} is not a repository: {usage}"))) };
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let prefix = prefix.trim_end_matches('/');
         let plain = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
         if !(3..=63).contains(&bucket.len()) || !plain(bucket) {
-            bail!("{bucket:?} is not the name of a bucket: {usage}");
+            return Err(Usage(format!("{bucket:?} is not the name of a bucket: {usage}")));
         }
         if !prefix.is_empty() && !prefix.split('/').all(|part| !part.is_empty() && plain(part) && part != "." && part != "..") {
-            bail!("{prefix:?} is not a prefix: use letters, digits, '.', '-', '_' and single slashes");
+            return Err(Usage(format!("{prefix:?} is not a prefix: use letters, digits, '.', '-', '_' and single slashes")));
         }
         if let Some(endpoint) = &self.endpoint
             && !(endpoint.starts_with("http://") || endpoint.starts_with("https://"))
         {
-            bail!("{endpoint:?} is not an endpoint: write http://host:port or https://host:port");
+            return Err(Usage(format!("{endpoint:?} is not an endpoint: write http://host:port or https://host:port")));
         }
         Ok(Options {
             bucket: bucket.to_owned(),
@@ -71,20 +73,23 @@ impl RepoArgs {
 
     /// The passphrase, from the file or the environment.
     pub(crate) fn passphrase(&self) -> anyhow::Result<Vec<u8>> {
-        let mut passphrase = match &self.passphrase_file {
-            Some(path) => std::fs::read(path).with_context(|| format!("read the passphrase from {}", path.display()))?,
+        let passphrase = match &self.passphrase_file {
+            Some(path) => read_passphrase(path)?,
             None => match std::env::var_os("HOLDFAST_PASSPHRASE") {
-                Some(passphrase) => std::os::unix::ffi::OsStringExt::into_vec(passphrase),
-                None => bail!("no passphrase: set HOLDFAST_PASSPHRASE, or give --passphrase-file"),
+                Some(passphrase) => trimmed(std::os::unix::ffi::OsStringExt::into_vec(passphrase)),
+                None => return Err(Usage("no passphrase: set HOLDFAST_PASSPHRASE, or give --passphrase-file".to_owned()).into()),
             },
         };
-        while passphrase.last().is_some_and(|last| matches!(last, b'\n' | b'\r')) {
-            passphrase.pop();
-        }
         if passphrase.is_empty() {
-            bail!("the passphrase is empty: everything would be readable to whoever has the bucket");
+            return Err(Usage("the passphrase is empty: everything would be readable to whoever has the bucket".to_owned()).into());
         }
         Ok(passphrase)
+    }
+
+    /// Opens the repository, which must exist.
+    pub(crate) async fn open(&self) -> anyhow::Result<Repository> {
+        let transport = self.transport().await?;
+        Ok(Repository::open(transport, &self.passphrase()?).await?)
     }
 
     /// Opens the repository, creating it if there is none.
@@ -94,13 +99,25 @@ impl RepoArgs {
     }
 }
 
+/// A passphrase in a file, without the end of its line.
+pub(crate) fn read_passphrase(path: &Path) -> anyhow::Result<Vec<u8>> {
+    Ok(trimmed(std::fs::read(path).with_context(|| format!("read the passphrase from {}", path.display()))?))
+}
+
+fn trimmed(mut passphrase: Vec<u8>) -> Vec<u8> {
+    while passphrase.last().is_some_and(|last| matches!(last, b'\n' | b'\r')) {
+        passphrase.pop();
+    }
+    passphrase
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn options(repo: &str) -> anyhow::Result<Options> {
+    fn options(repo: &str) -> Result<Options, Usage> {
         let args = RepoArgs {
-            repo: repo.to_owned(),
+            repo: Some(repo.to_owned()),
             endpoint: None,
             region: None,
             virtual_host: false,

@@ -2,24 +2,25 @@
 //! `holdfast run`: any program on any machine, protected.
 
 use crate::exit::Exit;
-use crate::repo::RepoArgs;
-use anyhow::{Context, bail};
+use crate::output::note;
+use anyhow::Context;
 use clap::Args;
-use holdfast_agent::{AgentConfig, Command, Prepared, StatePath, Status, prepare};
-use holdfast_core::cadence::Paces;
-use holdfast_core::disk::Choices;
-use holdfast_core::id::OwnerId;
-use holdfast_store::capture::Filter;
+use holdfast_agent::{Command, Prepared, Status, prepare};
 use holdfast_store::restore::Progress;
-use holdfast_store::write::{Takeover, Tuning};
-use sha2::{Digest, Sha256};
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 
 mod child;
+mod place;
+mod receipt;
+mod settings;
+
+pub(crate) use receipt::Receipt;
+pub(crate) use settings::owner;
 
 /// Run a program and protect its state while it runs.
 #[derive(Debug, Args)]
@@ -28,7 +29,7 @@ pub(crate) struct RunArgs {
     #[arg(long = "state", value_name = "DIR", required = true)]
     states: Vec<String>,
     #[command(flatten)]
-    repo: RepoArgs,
+    place: place::PlaceArgs,
     /// The name of this state's history [default: made of the first directory's path]
     #[arg(long, env = "HOLDFAST_LINEAGE", value_name = "NAME")]
     lineage: Option<String>,
@@ -41,6 +42,9 @@ pub(crate) struct RunArgs {
     /// What is not
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
+    /// An automatic restore may take a checkpoint during whose capture something changed: for programs that survive a power cut
+    #[arg(long)]
+    accept_fuzzy: bool,
     /// Take the lineage over from a holder that didn't close it, or from another machine
     #[arg(long)]
     take_over: bool,
@@ -62,6 +66,15 @@ pub(crate) struct RunArgs {
     /// Who owns lineages that are begun here; the same on machines that may replace each other [default: this machine]
     #[arg(long, env = "HOLDFAST_OWNER", value_name = "NAME")]
     owner: Option<String>,
+    /// While changes go on, capture at least so often, in seconds [default: 10]
+    #[arg(long, value_name = "SECONDS")]
+    every: Option<f64>,
+    /// Write what was restored, and the proof of it, to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    receipt: Option<PathBuf>,
+    /// The process to die with
+    #[arg(long, value_name = "PID", hide = true)]
+    die_with: Option<i32>,
     /// Seconds for the last capture after the program has ended
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     end_within: u64,
@@ -72,32 +85,47 @@ pub(crate) struct RunArgs {
 
 /// Runs it.
 pub(crate) async fn run(args: RunArgs) -> anyhow::Result<Exit> {
-    let config = config(&args)?;
-    let repository = args.repo.create().await?;
-    let domain = Arc::new(repository.domain(&args.domain).await?);
-    let (status, seen) = watch::channel(Status::default());
-    let progress = Arc::new(Progress::default());
-    let prepared = prepare(config, Arc::clone(repository.transport()), domain, status, progress).await?;
-    if let Some(restored) = &prepared.restored {
-        tracing::info!(
-            checkpoint = restored.sequence,
-            entries = restored.entries,
-            written_bytes = restored.written_bytes,
-            took_ms = restored.took.as_millis(),
-            "restored"
-        );
-        for deviation in &restored.deviations {
-            tracing::warn!(path = %holdfast_store::disk::display(&deviation.path), what = %deviation.what, "not restored as it was");
-        }
+    if let Some(parent) = args.die_with {
+        child::die_with(parent)?;
     }
-    supervise(args, prepared, seen).await
+    let mut config = settings::config(&args)?;
+    let place = args.place.open(&args.domain, &mut config).await?;
+    let (status, seen) = watch::channel(Status::default());
+    let (commands, asked) = mpsc::channel(4);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let mut sessions = JoinSet::new();
+    if let Some(session) = place.session {
+        let commands = commands.clone();
+        sessions.spawn(session.serve(seen, commands, async move { drop(stopped.await) }));
+    }
+    let prepared = prepare(config, place.transport, place.domain, status, Arc::new(Progress::default())).await;
+    let ended = match prepared {
+        Ok(prepared) => supervise(args, prepared, commands, asked).await,
+        Err(error) => Err(error.into()),
+    };
+    drop(stop);
+    while sessions.join_next().await.is_some() {}
+    ended
 }
 
 /// The program and its agent, side by side, until the program ends.
-async fn supervise(args: RunArgs, prepared: Prepared, _seen: watch::Receiver<Status>) -> anyhow::Result<Exit> {
+async fn supervise(
+    args: RunArgs,
+    prepared: Prepared,
+    commands: mpsc::Sender<Command>,
+    asked: mpsc::Receiver<Command>,
+) -> anyhow::Result<Exit> {
+    if let Some(restored) = &prepared.restored {
+        note(&receipt::line(restored));
+        for deviation in &restored.deviations {
+            tracing::warn!(path = %holdfast_store::disk::display(&deviation.path), what = %deviation.what, "not restored as it was");
+        }
+        if let Some(path) = &args.receipt {
+            receipt::write(path, restored).with_context(|| format!("write the receipt to {}", path.display()))?;
+        }
+    }
     let mut child = child::Child::start(&args.command)?;
-    let (commands, receiver) = mpsc::channel(4);
-    let mut agent = std::pin::pin!(prepared.agent.run(receiver));
+    let mut agent = std::pin::pin!(prepared.agent.run(asked));
     let ended = tokio::select! {
         ended = child.wait() => ended?,
         result = &mut agent => {
@@ -111,107 +139,4 @@ async fn supervise(args: RunArgs, prepared: Prepared, _seen: watch::Receiver<Sta
     commands.send(Command::End(Duration::from_secs(args.end_within))).await.ok();
     agent.await.context("capture the last changes")?;
     Ok(Exit::with(ended.code))
-}
-
-fn config(args: &RunArgs) -> anyhow::Result<AgentConfig> {
-    let filter = Filter::new(&args.include, &args.exclude)?;
-    let mut paths = Vec::new();
-    for (index, state) in args.states.iter().enumerate() {
-        let (label, path) = labelled(state, index)?;
-        let (include, exclude) = (args.include.clone(), args.exclude.clone());
-        paths.push(StatePath { label, path, include, exclude, filter: filter.clone() });
-    }
-    let lineage = match &args.lineage {
-        Some(name) if name.trim().is_empty() => bail!("the name of the lineage is empty"),
-        Some(name) => name.clone(),
-        None => paths[0].path.display().to_string().trim_matches('/').replace('/', "-"),
-    };
-    paths.sort_by(|one, two| one.label.cmp(&two.label));
-    for pair in paths.windows(2) {
-        if pair[0].label == pair[1].label {
-            bail!("two directories are called {:?}: name them with --state LABEL=DIR", pair[0].label);
-        }
-    }
-    for (i, one) in paths.iter().enumerate() {
-        if let Some(other) = paths.iter().enumerate().find(|(j, other)| *j != i && other.path.starts_with(&one.path)) {
-            bail!("{} lies inside {}: give the outer one only", other.1.path.display(), one.path.display());
-        }
-    }
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    Ok(AgentConfig {
-        lineage,
-        paths,
-        owner: owner(args.owner.as_deref()),
-        holder: holder(),
-        takeover: if args.take_over { Takeover::Anybody } else { Takeover::Polite(None) },
-        choices: Choices { adopt_disk: args.adopt_disk, resume: args.resume, never_restore: args.no_restore },
-        clean_only: true,
-        special: args.special,
-        paces: Paces::default(),
-        partial_after: AgentConfig::PARTIAL_AFTER,
-        scratch: scratch(args.scratch.as_deref())?,
-        scratch_bytes: AgentConfig::SCRATCH_BYTES,
-        watches_max: AgentConfig::WATCHES_MAX,
-        tuning: Tuning { encoders: cores.min(4), ..Tuning::default() },
-    })
-}
-
-/// `LABEL=DIR` or `DIR`; the path made absolute, since the program may change its directory.
-fn labelled(state: &str, index: usize) -> anyhow::Result<(String, PathBuf)> {
-    let (label, path) = match state.split_once('=') {
-        Some((label, path)) if !label.contains('/') => (Some(label.to_owned()), path),
-        _ => (None, state),
-    };
-    if path.is_empty() {
-        bail!("{state:?} names no directory");
-    }
-    let path = std::path::absolute(path).with_context(|| format!("find {path}"))?;
-    let forbidden = ["/", "/proc", "/sys", "/dev", "/run"];
-    if forbidden.iter().any(|root| path == Path::new(root) || (*root != "/" && path.starts_with(root))) {
-        bail!("{} can't be state: name the directory that holds the program's files", path.display());
-    }
-    let made = || {
-        let last = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
-        let plain: String = last.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(63).collect();
-        if plain.is_empty() { format!("state-{index}") } else { plain }
-    };
-    let label = label.unwrap_or_else(made);
-    if !holdfast_store::tree::kind::is_label(label.as_bytes()) {
-        bail!("{label:?} is not a label: use 1 to 63 of a-z, 0-9 and '-'");
-    }
-    Ok((label, path))
-}
-
-fn scratch(given: Option<&Path>) -> anyhow::Result<PathBuf> {
-    if let Some(path) = given {
-        return Ok(path.to_owned());
-    }
-    if let Some(cache) = std::env::var_os("XDG_CACHE_HOME").filter(|cache| !cache.is_empty()) {
-        return Ok(PathBuf::from(cache).join("holdfast"));
-    }
-    match std::env::var_os("HOME").filter(|home| !home.is_empty()) {
-        Some(home) => Ok(PathBuf::from(home).join(".cache/holdfast")),
-        None => bail!("no place for scratch space: give --scratch, or set HOME"),
-    }
-}
-
-/// The owner with this name, or this machine.
-fn owner(name: Option<&str>) -> OwnerId {
-    let machine = || std::fs::read_to_string("/etc/machine-id").ok().filter(|id| !id.trim().is_empty());
-    let text = match name {
-        Some(name) => format!("holdfast owner {name}"),
-        None => format!("holdfast machine {}", machine().unwrap_or_else(hostname).trim()),
-    };
-    let hash: [u8; 32] = Sha256::digest(text.as_bytes()).into();
-    let mut id = [0; 16];
-    id.copy_from_slice(&hash[..16]);
-    OwnerId::new(id)
-}
-
-fn hostname() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-fn holder() -> String {
-    format!("{} (process {})", hostname(), std::process::id())
 }

@@ -120,6 +120,12 @@ impl Cadence {
         last.plus(self.paces.quiet).min(first.plus(self.paces.limit))
     }
 
+    /// How long the last comparison of everything took.
+    #[must_use]
+    pub const fn scan_took(&self) -> Duration {
+        self.scan_took
+    }
+
     /// The first change that is not durable yet.
     #[must_use]
     pub fn oldest(&self) -> Option<Monotonic> {

@@ -143,6 +143,11 @@ identifier!(
     OwnerId, 16, "owner id"
 );
 
+identifier!(
+    /// A snapshot: a named set of checkpoints.
+    SnapshotId, 16, "snapshot id"
+);
+
 impl DomainId {
     /// The repository's own domain: domain keys and snapshots are sealed under it.
     pub const REPOSITORY: Self = Self([0; 16]);

@@ -10,4 +10,5 @@ pub mod cadence;
 pub mod gallop;
 pub mod id;
 pub mod lineage;
+pub mod policy;
 pub mod time;

@@ -24,7 +24,9 @@ mod content;
 mod filter;
 mod large;
 mod links;
+mod look;
 mod op;
+mod scan;
 mod session;
 mod walker;
 

@@ -145,6 +145,13 @@ impl Document {
         Ok((codec, payload.to_vec()))
     }
 
+    /// The key epoch that it was sealed under.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        let header = self.sealer.header();
+        u32::from_le_bytes([header[12], header[13], header[14], header[15]])
+    }
+
     /// Its name.
     #[must_use]
     pub const fn name(&self) -> &Name {

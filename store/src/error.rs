@@ -92,6 +92,28 @@ pub enum StoreError {
         /// Its last holder.
         holder: String,
     },
+    /// A checkpoint may not be made needed any more: it is about to be deleted, or was left behind by a replaced writer.
+    #[error("checkpoint {sequence} of lineage {lineage} {why}: choose another one")]
+    Leaving {
+        /// The lineage's name, or its id.
+        lineage: String,
+        /// Its number.
+        sequence: u64,
+        /// What keeps it from staying.
+        why: &'static str,
+    },
+    /// There is a snapshot of that name.
+    #[error("there is a snapshot called {name:?} already")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+    /// The request made a snapshot, and somebody has deleted it since.
+    #[error("this request made snapshot {id}, which was deleted since")]
+    Withdrawn {
+        /// Its id.
+        id: String,
+    },
     /// A writer failed before and must be opened anew.
     #[error("the session has ended with an earlier error")]
     Ended,

@@ -4,6 +4,7 @@
 //! The bytes are those of `docs/format.md`. [`transport`] is the only seam to the outside.
 
 pub mod capture;
+pub mod check;
 pub mod chunker;
 pub mod codec;
 pub mod disk;
@@ -11,15 +12,20 @@ pub mod document;
 pub mod error;
 pub mod frame;
 pub mod key;
+pub mod lineages;
 pub mod log;
 pub mod name;
 pub mod pack;
+mod pool;
+pub mod probe;
 pub mod reader;
 pub mod record;
+mod register;
 pub mod repository;
 pub mod restore;
 pub mod scratch;
 pub mod seal;
+pub mod snapshot;
 pub mod transport;
 pub mod tree;
 pub mod write;

@@ -56,6 +56,12 @@ impl Name {
         })
     }
 
+    /// An object that tries the store out, and is deleted again.
+    #[must_use]
+    pub fn probe(nonce: Nonce, number: u64) -> Self {
+        Self(format!("{}{number:016x}", probes_of(nonce)))
+    }
+
     /// What withdraws the entry or key slot with this name.
     #[must_use]
     pub fn withdrawn(&self) -> Self {
@@ -99,6 +105,12 @@ pub enum Register {
     Snapshots,
     /// The log of the collector's role.
     Collections,
+}
+
+/// The prefix of the objects of one try of the store.
+#[must_use]
+pub fn probes_of(nonce: Nonce) -> String {
+    format!("probes/{nonce}/")
 }
 
 /// The prefix of all of a lineage's objects.

@@ -62,12 +62,18 @@ impl PackBuilder {
     /// # Errors
     /// If the domain has no keys or the system no random numbers.
     pub fn new(domain: &Domain, lineage: LineageId, sequence: u64, large: bool) -> Result<Self> {
+        Self::in_buffer(domain, lineage, sequence, large, Vec::new())
+    }
+
+    /// The same, in this buffer.
+    pub(crate) fn in_buffer(domain: &Domain, lineage: LineageId, sequence: u64, large: bool, mut bytes: Vec<u8>) -> Result<Self> {
         let nonce = Nonce::new(random()?);
         let epoch = domain.keys.newest_epoch();
         let name = Name::pack(domain.keys.id, lineage, sequence, nonce);
         let sealer = Sealer::new(domain, Header { kind: Kind::Pack, epoch, scope: *lineage.as_bytes(), nonce }, &name)?;
         let object = Object::Pack { lineage, sequence, epoch, nonce, large };
-        let bytes = sealer.header().to_vec();
+        bytes.clear();
+        bytes.extend_from_slice(&sealer.header()[..]);
         Ok(Self { sealer, object, name, bytes, listed: Vec::new(), again: Vec::new() })
     }
 
@@ -119,7 +125,12 @@ impl PackBuilder {
     ///
     /// # Errors
     /// If the system has no random numbers for the padding.
-    pub fn finish(mut self) -> Result<(Name, Bytes)> {
+    pub fn finish(self) -> Result<(Name, Bytes)> {
+        self.finish_buffer().map(|(name, bytes)| (name, bytes.into()))
+    }
+
+    /// The same, in the buffer that it was composed in.
+    pub(crate) fn finish_buffer(mut self) -> Result<(Name, Vec<u8>)> {
         let mut table = Vec::with_capacity(self.listed.len() * 8);
         for frame in &self.listed {
             table.put_u8(u8::from(frame.contents == Contents::Nodes));
@@ -139,7 +150,7 @@ impl PackBuilder {
         self.bytes.resize(padded - TAIL_LEN, 0);
         fill_random(&mut self.bytes[end..])?;
         self.sealer.seal(TAIL_OFFSET, crate::frame::RAW, &tail, &mut self.bytes);
-        Ok((self.name, self.bytes.into()))
+        Ok((self.name, self.bytes))
     }
 }
 
@@ -162,15 +173,27 @@ pub fn sealer(domain: &Domain, object: Object) -> Result<Sealer> {
 /// # Errors
 /// If it is not what was sealed there.
 pub fn open_frame(sealer: &Sealer, name: &Name, place: &FramePlace, sealed: &mut [u8], decoder: &mut Decoder) -> Result<Vec<u8>> {
+    let mut plaintext = Vec::new();
+    open_frame_into(sealer, name, place, sealed, decoder, &mut plaintext)?;
+    Ok(plaintext)
+}
+
+/// The same, into a buffer.
+pub(crate) fn open_frame_into(
+    sealer: &Sealer,
+    name: &Name,
+    place: &FramePlace,
+    sealed: &mut [u8],
+    decoder: &mut Decoder,
+    plaintext: &mut Vec<u8>,
+) -> Result<()> {
     if sealed.len() != place.sealed_len as usize || place.plain_len as usize > PLAIN_MAX {
         return Err(StoreError::damaged(name, format_args!("a frame at {} is truncated", place.offset)));
     }
     let (codec, payload) = sealer.open(place.offset, sealed)?;
-    let mut plaintext = Vec::new();
     decoder
-        .decode(codec, payload, place.plain_len as usize, &mut plaintext)
-        .map_err(|error| StoreError::damaged(name, format_args!("a frame at {}: {error}", place.offset)))?;
-    Ok(plaintext)
+        .decode(codec, payload, place.plain_len as usize, plaintext)
+        .map_err(|error| StoreError::damaged(name, format_args!("a frame at {}: {error}", place.offset)))
 }
 
 /// The frames of a whole pack, by its own table; each is opened and decoded.

@@ -34,6 +34,24 @@ pub struct Repository {
     own: Domain,
 }
 
+/// What a repository says of itself in clear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct About {
+    /// The format's version.
+    pub format: u32,
+    /// When it was created, in seconds since 1970.
+    pub created: i64,
+}
+
+/// A place for a passphrase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotState {
+    /// Its number.
+    pub number: u64,
+    /// Whether its passphrase opens nothing any more.
+    pub revoked: bool,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct Identification {
     holdfast: String,
@@ -148,7 +166,7 @@ impl Repository {
     /// If the store fails or the keys are damaged.
     pub async fn domain(&self, name: &str) -> Result<Domain> {
         let id = self.master.domain_id(name);
-        if let Some(domain) = self.read_domain(id, name).await? {
+        if let Some(domain) = self.read_domain(id).await? {
             return Ok(domain);
         }
         let wire = wire::DomainKeys {
@@ -163,7 +181,7 @@ impl Repository {
         // whoever loses uses what the store holds
         settle::create(&*self.transport, &object, &body, PATIENCE).await?;
         let missing = || StoreError::Missing { object: object.to_string(), what: format!("the keys of domain {name}") };
-        self.read_domain(id, name).await?.ok_or_else(missing)
+        self.read_domain(id).await?.ok_or_else(missing)
     }
 
     /// The domain with this name, if it exists.
@@ -171,10 +189,18 @@ impl Repository {
     /// # Errors
     /// If the store fails or the keys are damaged.
     pub async fn existing_domain(&self, name: &str) -> Result<Option<Domain>> {
-        self.read_domain(self.master.domain_id(name), name).await
+        self.read_domain(self.master.domain_id(name)).await
     }
 
-    async fn read_domain(&self, id: DomainId, name: &str) -> Result<Option<Domain>> {
+    /// The domain with this id, if it exists.
+    ///
+    /// # Errors
+    /// If the store fails or the keys are damaged.
+    pub async fn domain_by_id(&self, id: DomainId) -> Result<Option<Domain>> {
+        self.read_domain(id).await
+    }
+
+    async fn read_domain(&self, id: DomainId) -> Result<Option<Domain>> {
         let newest = last_epoch(&*self.transport, |epoch| Name::domain_keys(id, epoch)).await?;
         let mut keys: Option<DomainKeys> = None;
         for epoch in 1..=newest {
@@ -189,13 +215,41 @@ impl Repository {
             let secret = Secret::new(wire.secret.try_into().map_err(|_| damaged())?);
             let identity = Secret::new(wire.identity.try_into().map_err(|_| damaged())?);
             let same = keys.as_ref().is_none_or(|keys| *keys.identity.secret() == identity);
-            if wire.name != name || wire.epoch != u64::from(epoch) || !same {
+            // an id follows from its name, so the name needs no other proof
+            if self.master.domain_id(&wire.name) != id || wire.epoch != u64::from(epoch) || !same {
                 return Err(damaged());
             }
-            let fresh = || DomainKeys { id, name: name.to_owned(), secrets: BTreeMap::new(), identity: Identity::new(identity) };
+            let fresh = || DomainKeys { id, name: wire.name, secrets: BTreeMap::new(), identity: Identity::new(identity) };
             keys.get_or_insert_with(fresh).secrets.insert(epoch, secret);
         }
         Ok(keys.map(|keys| Domain { repository: self.id, keys }))
+    }
+
+    /// What it says of itself.
+    ///
+    /// # Errors
+    /// If the store fails, or the repository's object is damaged.
+    pub async fn about(&self) -> Result<About> {
+        let text = self.transport.get(&Name::repository(), Range::From { offset: 0, len: 64 << 10 }).await?;
+        let found: Identification = serde_json::from_slice(&text).map_err(|error| StoreError::damaged("repository", error))?;
+        Ok(About { format: found.format, created: found.created })
+    }
+
+    /// The slots of the newest master epoch.
+    ///
+    /// # Errors
+    /// If the store fails, or a withdrawal is damaged.
+    pub async fn slots(&self) -> Result<Vec<SlotState>> {
+        let epoch = self.own.keys.newest_epoch();
+        let mut slots = Vec::new();
+        for number in 0.. {
+            let name = Name::key_slot(self.id, epoch, number);
+            if self.transport.size(&name).await?.is_none() {
+                break;
+            }
+            slots.push(SlotState { number, revoked: self.is_withdrawn(&name).await? });
+        }
+        Ok(slots)
     }
 
     /// Adds another passphrase; returns its slot.

@@ -2,11 +2,11 @@
 //! Sealed objects: headers, and frames under AES-256-GCM (`docs/format.md`, section 4).
 
 use crate::error::{Result, StoreError};
-use crate::key::{DomainKeys, object_key};
+use crate::key::{DomainKeys, Identity, Secret, object_key};
 use crate::name::Name;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce as GcmNonce, UnboundKey};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use holdfast_core::id::{Nonce, RepositoryId};
+use holdfast_core::id::{DomainId, Nonce, RepositoryId};
 
 /// Bytes of a header.
 pub const HEADER_LEN: usize = 64;
@@ -48,6 +48,21 @@ pub struct Domain {
     pub repository: RepositoryId,
     /// The domain's keys.
     pub keys: DomainKeys,
+}
+
+impl Domain {
+    /// A domain from its parts, as they were handed on: identity and secrets by epoch.
+    #[must_use]
+    pub fn from_parts(
+        repository: RepositoryId,
+        id: DomainId,
+        name: String,
+        identity: [u8; 32],
+        secrets: impl IntoIterator<Item = (u32, [u8; 32])>,
+    ) -> Self {
+        let secrets = secrets.into_iter().map(|(epoch, secret)| (epoch, Secret::new(secret))).collect();
+        Self { repository, keys: DomainKeys { id, name, secrets, identity: Identity::new(Secret::new(identity)) } }
+    }
 }
 
 /// The clear first bytes of an object.
@@ -249,8 +264,7 @@ pub(crate) fn fill_random(bytes: &mut [u8]) -> Result<()> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::key::{Identity, Secret};
-    use holdfast_core::id::{DomainId, LineageId};
+    use holdfast_core::id::LineageId;
     use std::collections::BTreeMap;
 
     pub(crate) fn domain() -> Domain {

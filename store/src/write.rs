@@ -7,6 +7,7 @@
 
 mod adopt;
 mod batch;
+mod budget;
 mod compose;
 mod consolidate;
 mod encoders;
@@ -41,11 +42,11 @@ impl Default for Tuning {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
-            pack_bytes: 8 << 20,
+            pack_bytes: 5 << 20,
             node_pack_bytes: 4 << 20,
             fold_bytes: 256 << 10,
             fold_after: 300,
-            uploads: 2,
+            uploads: 3,
             encoders: cores.min(4),
         }
     }

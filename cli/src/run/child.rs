@@ -22,6 +22,17 @@ pub(crate) struct Ended {
     pub(crate) code: u8,
 }
 
+/// Has this process killed when that one ends, which must be its parent.
+///
+/// # Errors
+/// If the parent has ended already, or is another one.
+pub(crate) fn die_with(parent: i32) -> anyhow::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).context("ask to die with the parent")?;
+    let is_parent = rustix::process::getppid().is_some_and(|found| found.as_raw_nonzero().get() == parent);
+    anyhow::ensure!(is_parent, "process {parent}, which this one should die with, is not its parent or has ended");
+    Ok(())
+}
+
 /// Passed on. An interrupt from a terminal reaches the program by itself.
 const PASSED: [(Signal, i32); 7] = [
     (Signal::TERM, 15),

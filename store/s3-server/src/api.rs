@@ -28,6 +28,8 @@ pub(crate) struct Context {
     pub(crate) gate: Option<Gate>,
     /// Keys that a listing leaves out: a fault.
     pub(crate) omit: Vec<String>,
+    /// Makes a PUT whatever its condition says: a fault.
+    pub(crate) unconditional: bool,
 }
 
 fn context<T>(request: &S3Request<T>) -> Context {

@@ -69,6 +69,8 @@ pub enum Fault {
     BlackHole,
     /// A listing doesn't show keys that start with one of these: it is stale. Other requests go the usual way.
     OmitKeys(Vec<String>),
+    /// A PUT is made whatever its condition says: the store doesn't know conditions, and fences nobody. Other requests go the usual way.
+    IgnoreCondition,
 }
 
 /// Decides which requests go wrong. [`Script`] is a simple one.

@@ -98,6 +98,7 @@ impl Front {
                 Err(Dropped::Stopping)
             }
             Fault::OmitKeys(omit) => self.apply(request, Context { omit, ..plain }).await,
+            Fault::IgnoreCondition => self.apply(request, Context { unconditional: true, ..plain }).await,
         }
     }
 

@@ -13,7 +13,7 @@ use crate::write::{Batch, Batcher, Encoders};
 use holdfast_core::checkpoint::{Problem, Totals};
 use holdfast_core::time::{Interval, Timestamp};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
 /// Steps in the queue between walker and applier.
 const QUEUE: usize = 4096;
@@ -112,10 +112,19 @@ fn misplaced() -> StoreError {
 
 impl<S: CaptureSink> Applier<'_, S> {
     fn apply_all(&mut self, receiver: Receiver<Op>) -> Result<()> {
-        for op in receiver {
+        loop {
+            let op = match receiver.try_recv() {
+                Ok(op) => op,
+                Err(TryRecvError::Disconnected) => return Ok(()),
+                Err(TryRecvError::Empty) => {
+                    self.encoders.waiting(true);
+                    let Ok(op) = receiver.recv() else { return Ok(()) };
+                    self.encoders.waiting(false);
+                    op
+                }
+            };
             self.apply(op)?;
         }
-        Ok(())
     }
 
     fn apply(&mut self, op: Op) -> Result<()> {

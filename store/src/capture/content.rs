@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Files, links and special files on their way from the disk to the tree.
 
+use super::look::Early;
 use super::op::{Bytes, Op, Target};
 use super::walker::{Walk, Walker};
 use crate::disk::{Dir, FileInfo, FileKind, info_of, xattr};
@@ -26,20 +27,29 @@ struct Small {
 
 impl Walker<'_> {
     /// Captures what is not a directory.
-    pub(super) fn capture(&mut self, dir: &Dir, name: &Name, info: &FileInfo, old: Option<&Inode>, target: Target) -> Walk<()> {
-        let body = match info.kind {
-            FileKind::File => return self.capture_file(dir, name, old, target),
-            FileKind::Symlink => match dir.read_link(name) {
+    pub(super) fn capture(
+        &mut self,
+        dir: &Dir,
+        name: &Name,
+        info: &FileInfo,
+        early: Option<Early>,
+        old: Option<&Inode>,
+        target: Target,
+    ) -> Walk<()> {
+        let body = match (info.kind, early) {
+            (FileKind::File, Some(early)) => return self.capture_early(name, early, old, target),
+            (FileKind::File, None) => return self.capture_file(dir, name, old, target),
+            (FileKind::Symlink, _) => match dir.read_link(name) {
                 Ok(link) if (1..=TARGET_MAX).contains(&link.len()) => Body::Symlink(link.into()),
                 Ok(_) => return self.problem(Some(name), &io::Error::other("the target of the link is too long")),
                 Err(error) => return self.unreadable(name, &target, &error),
             },
             // recorded, never opened
-            FileKind::Fifo => Body::Fifo,
-            FileKind::Socket => Body::Socket,
-            FileKind::CharDevice => Body::CharDevice(info.numbers.0, info.numbers.1),
-            FileKind::BlockDevice => Body::BlockDevice(info.numbers.0, info.numbers.1),
-            FileKind::Directory => return Ok(()),
+            (FileKind::Fifo, _) => Body::Fifo,
+            (FileKind::Socket, _) => Body::Socket,
+            (FileKind::CharDevice, _) => Body::CharDevice(info.numbers.0, info.numbers.1),
+            (FileKind::BlockDevice, _) => Body::BlockDevice(info.numbers.0, info.numbers.1),
+            (FileKind::Directory, _) => return Ok(()),
         };
         let inode = self.inode(info, Xattrs::None, body);
         self.emit(Op::Put { target, inode: Box::new(inode), bytes: Bytes::Complete, xattrs: None })
@@ -81,7 +91,10 @@ impl Walker<'_> {
             Err(error) => return self.unreadable(name, &target, &error),
         };
         let size = self.buffer.len() as u64;
-        let (content, bytes) = self.small_content(&fd, &small.info, old);
+        let is_hole = small.info.allocated == 0 && rustix::fs::seek(&fd, SeekFrom::Data(0)) == Err(Errno::NXIO);
+        let buffer = std::mem::take(&mut self.buffer);
+        let (content, bytes) = self.small_content(&buffer, is_hole, old);
+        self.buffer = buffer;
         let mut inode = self.inode(&small.info, xattrs, Body::File { size, content });
         if !small.stable {
             self.tally.unstable += 1;
@@ -108,20 +121,27 @@ impl Walker<'_> {
         Ok(Small { info: before, stable: false })
     }
 
-    fn small_content(&mut self, fd: &OwnedFd, info: &FileInfo, old: Option<&Inode>) -> (Content, Bytes) {
-        let buffer = std::mem::take(&mut self.buffer);
-        let is_hole = info.allocated == 0 && rustix::fs::seek(fd, SeekFrom::Data(0)) == Err(Errno::NXIO);
-        let result = if buffer.is_empty() || is_hole {
+    /// A small file that was read along with the directory.
+    fn capture_early(&mut self, name: &Name, early: Early, old: Option<&Inode>, target: Target) -> Walk<()> {
+        let Early { info, xattrs, bytes } = early;
+        let (xattrs, pending) = self.xattrs(&xattrs);
+        self.tally.read_bytes += bytes.len() as u64;
+        let (content, stored) = self.small_content(&bytes, false, old);
+        let inode = self.inode(&info, xattrs, Body::File { size: bytes.len() as u64, content });
+        self.captured(self.path_of(name.as_bytes()), info);
+        self.emit(Op::Put { target, inode: Box::new(inode), bytes: stored, xattrs: pending })
+    }
+
+    fn small_content(&mut self, buffer: &[u8], is_hole: bool, old: Option<&Inode>) -> (Content, Bytes) {
+        if buffer.is_empty() || is_hole {
             (Content::None, Bytes::Complete)
         } else if buffer.len() <= INLINE_CONTENT {
-            (Content::Inline(buffer[..].into()), Bytes::Complete)
+            (Content::Inline(buffer.into()), Bytes::Complete)
         } else {
             let known = old.and_then(known_chunk).map(Arc::new);
-            let (batch, index) = self.ops.batcher.add(&buffer, known.as_ref());
+            let (batch, index) = self.ops.batcher.add(buffer, known.as_ref());
             (Content::None, Bytes::Chunk(batch, index))
-        };
-        self.buffer = buffer;
-        result
+        }
     }
 }
 

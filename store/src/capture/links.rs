@@ -194,7 +194,7 @@ impl Walker<'_> {
             let parent = path.len() - name.as_bytes().len();
             let open = std::mem::replace(&mut self.path, path[..parent.saturating_sub(1)].to_vec());
             let before = self.tally.read_files;
-            let result = self.capture(&dir, &name, &info, inode.or(former), target);
+            let result = self.capture(&dir, &name, &info, None, inode.or(former), target);
             self.path = open;
             result?;
             if self.tally.read_files > before || info.kind != crate::disk::FileKind::File {

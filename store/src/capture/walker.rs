@@ -2,13 +2,12 @@
 //! Goes through what may have changed and tells the applier what did.
 
 use super::links::Spool;
+use super::look::{self, Look, Lookout};
 use super::op::{Ended, Op, Ops, Target};
 use super::{CaptureError, Dirt, Request, Source};
-use crate::disk::sorter::{Sorted, Sorter};
 use crate::disk::{Dir, FileInfo, FileKind, is_own, xattr};
 use crate::error::StoreError;
 use crate::reader::Reader;
-use crate::tree::cursor::{self, Cursor};
 use crate::tree::inode::{INLINE_XATTRS, encode_xattrs};
 use crate::tree::{Body, Directory, Entry, Inode, Links, MapRef, Mtime, Name, RootItem, Stamp, Xattrs};
 use crate::write::{Batch, Batcher};
@@ -21,10 +20,8 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-/// Names sorted in memory, in bytes; more go to runs on disk.
-const NAMES_BYTES: usize = 4 << 20;
 /// Vanished entries remembered, to recognise what was renamed.
-const VANISHED_MAX: usize = 10_000;
+pub(super) const VANISHED_MAX: usize = 10_000;
 /// Captured files that are looked at again at the end.
 const RECHECK_MAX: usize = 4096;
 /// Directories inside one another.
@@ -74,13 +71,14 @@ pub(super) struct Walker<'a> {
     /// Open directories; those that were not announced to the applier hold the step that will.
     open: Vec<Option<Op>>,
     /// Old entries whose names are gone, by inode.
-    vanished: HashMap<u64, Entry>,
+    pub(super) vanished: HashMap<u64, Entry>,
     pub(super) spool: Spool,
     pub(super) tally: Tally,
     /// Captured files with what was seen of them: path and information.
     recheck: Vec<(Vec<u8>, FileInfo)>,
     pub(super) buffer: Vec<u8>,
     last_barrier: Instant,
+    pub(super) lookout: Lookout,
 }
 
 impl<'a> Walker<'a> {
@@ -90,6 +88,22 @@ impl<'a> Walker<'a> {
         reader: &'a Reader,
         sender: SyncSender<Op>,
         batcher: Batcher<'a>,
+    ) -> Result<Tally, CaptureError> {
+        let (lookout, helper) = look::pair();
+        std::thread::scope(|scope| {
+            // without the thread it is only slower
+            let _ = std::thread::Builder::new().name("capture-look".to_owned()).spawn_scoped(scope, || helper.serve());
+            Self::walk(request, old, reader, sender, batcher, lookout)
+        })
+    }
+
+    fn walk(
+        request: &'a Request<'a>,
+        old: &'a [RootItem],
+        reader: &'a Reader,
+        sender: SyncSender<Op>,
+        batcher: Batcher<'a>,
+        lookout: Lookout,
     ) -> Result<Tally, CaptureError> {
         let Some(first) = request.sources.first() else { return Ok(Tally::default()) };
         let mut walker = Self {
@@ -106,6 +120,7 @@ impl<'a> Walker<'a> {
             recheck: Vec::new(),
             buffer: Vec::new(),
             last_barrier: Instant::now(),
+            lookout,
         };
         for (index, source) in request.sources.iter().enumerate() {
             let old = old.iter().find(|root| root.label == source.label);
@@ -192,115 +207,6 @@ impl<'a> Walker<'a> {
         Ok(())
     }
 
-    /// Compares every name of a directory with the old tree.
-    fn scan(&mut self, dir: &Dir, old: &MapRef<Directory>) -> Walk<()> {
-        // watched first, then listed: whatever happens between the two is heard of
-        if let Some(observer) = self.request.observer {
-            observer.entering(&self.source.label, &self.path);
-        }
-        let mut names = match self.list(dir) {
-            Ok(names) => names,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()), // removed meanwhile; its parent will notice
-            Err(error) => return self.problem(None, &error),
-        };
-        let mut cursor = Cursor::new(self.reader, old)?;
-        let mut looked_for_vanished = false;
-        let mut on_disk = self.next_name(&mut names)?;
-        loop {
-            let in_tree = cursor.peek(self.reader)?;
-            match (on_disk.take(), in_tree) {
-                (None, None) => return Ok(()),
-                (Some(name), Some((known, entry))) if name == *known => {
-                    let entry = entry.clone();
-                    self.visit(dir, &name, Some(&entry), &Dirt::all())?;
-                    cursor.skip();
-                    on_disk = self.next_name(&mut names)?;
-                }
-                (Some(name), Some((known, _))) if name > *known => {
-                    on_disk = Some(name);
-                    self.forget_next(&mut cursor)?;
-                }
-                (Some(name), _) => {
-                    if !looked_for_vanished {
-                        looked_for_vanished = true;
-                        self.find_vanished(old, &names)?;
-                    }
-                    self.visit(dir, &name, None, &Dirt::all())?;
-                    on_disk = self.next_name(&mut names)?;
-                }
-                (None, Some(_)) => self.forget_next(&mut cursor)?,
-            }
-            self.maybe_barrier()?;
-        }
-    }
-
-    fn forget_next(&mut self, cursor: &mut Cursor<Directory>) -> Walk<()> {
-        if let Some((name, entry)) = cursor.next(self.reader)? {
-            self.remove(&name, &entry)?;
-        }
-        Ok(())
-    }
-
-    fn list(&self, dir: &Dir) -> io::Result<Sorted> {
-        let mut sorter = Sorter::new(NAMES_BYTES, self.request.scratch.clone());
-        dir.names(|name| sorter.push(name))?;
-        sorter.finish()
-    }
-
-    /// The next name of a directory that a tree can hold.
-    fn next_name(&mut self, names: &mut Sorted) -> Walk<Option<Name>> {
-        for name in names {
-            let name = name.map_err(|error| Stop::Failed(CaptureError::Scratch(error)))?;
-            match Name::new(&name) {
-                Some(name) => return Ok(Some(name)),
-                None => {
-                    let what = "its name is longer than 1023 bytes".to_owned();
-                    self.ops.send(Op::Problem(Problem { path: self.path_of(&name), what }))?;
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// Remembers old entries whose names a directory no longer has: a new name may be one of them.
-    fn find_vanished(&mut self, old: &MapRef<Directory>, names: &Sorted) -> Walk<()> {
-        let mut cursor = Cursor::new(self.reader, old)?;
-        while let Some((name, entry)) = cursor.next(self.reader)? {
-            if names.had(name.as_bytes()) == Some(false) {
-                self.remember_vanished(entry);
-            }
-        }
-        Ok(())
-    }
-
-    fn remember_vanished(&mut self, entry: Entry) {
-        if let Entry::Inode(inode) = &entry
-            && !self.request.foreign
-            && self.vanished.len() < VANISHED_MAX
-        {
-            self.vanished.insert(inode.stamp.inode, entry);
-        }
-    }
-
-    /// Compares only the names that may have changed.
-    fn check(&mut self, dir: &Dir, old: &MapRef<Directory>, dirt: &Dirt) -> Walk<()> {
-        // what is gone first: what is new may be the same under another name
-        let gone: Vec<_> = dirt.names.keys().filter(|name| dir.info(name).is_err()).collect();
-        for name in gone {
-            if let Some((_, entry)) = cursor::get(self.reader, old, name.as_bytes())? {
-                self.remember_vanished(entry);
-            }
-        }
-        let mut cursor = Cursor::new(self.reader, old)?;
-        for (name, dirt) in &dirt.names {
-            cursor.seek(self.reader, name.as_bytes())?;
-            let known = cursor.peek(self.reader)?.filter(|(known, _)| known == name).map(|(_, entry)| entry.clone());
-            self.visit(dir, name, known.as_ref(), dirt)?;
-            self.maybe_barrier()?;
-        }
-        Ok(())
-    }
-
     pub(super) fn path_of(&self, name: &[u8]) -> Vec<u8> {
         let mut path = self.path.clone();
         if !path.is_empty() {
@@ -318,9 +224,11 @@ impl<'a> Walker<'a> {
     }
 
     /// Compares one name with what the tree had for it.
-    fn visit(&mut self, dir: &Dir, name: &Name, old: Option<&Entry>, dirt: &Dirt) -> Walk<()> {
+    pub(super) fn visit(&mut self, dir: &Dir, look: Look, old: Option<&Entry>, dirt: &Dirt) -> Walk<()> {
+        let Look { name, info, early } = look;
+        let name = &name;
         self.tally.compared += 1;
-        let info = match dir.info(name) {
+        let info = match info {
             Ok(info) => info,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return self.remove_if(name, old),
             Err(error) => return self.problem(Some(name), &error),
@@ -342,7 +250,7 @@ impl<'a> Walker<'a> {
                 if let Some(Entry::Link(group)) = old {
                     self.spool_gone(*group)?;
                 }
-                self.capture(dir, name, &info, inode, Target::Entry { name: name.clone(), was })
+                self.capture(dir, name, &info, early, inode, Target::Entry { name: name.clone(), was })
             }
         }
     }
@@ -351,13 +259,13 @@ impl<'a> Walker<'a> {
         old.map_or(Ok(()), |entry| self.remove(name, entry))
     }
 
-    fn remove(&mut self, name: &Name, entry: &Entry) -> Walk<()> {
+    pub(super) fn remove(&mut self, name: &Name, entry: &Entry) -> Walk<()> {
         self.forget_links(entry)?;
         self.emit(Op::Remove { name: name.clone(), was: counts(Some(entry)) })
     }
 
     fn visit_dir(&mut self, dir: &Dir, name: &Name, old: Option<&Entry>, known: Option<&Entry>, dirt: &Dirt) -> Walk<()> {
-        let opened = dir.open_dir(name).and_then(|sub| Ok((sub.own_info()?, sub)));
+        let opened = dir.open_dir(name).and_then(|sub| Ok((sub.own_info()?, Arc::new(sub))));
         let (info, sub) = match opened {
             Ok(opened) => opened,
             Err(error) => return self.unopened(name, old, &error),

@@ -355,6 +355,32 @@ pub struct Member {
     pub pin: u64,
 }
 
+/// An entry of the collector's log.
+#[derive(Clone, PartialEq, Message)]
+pub struct Collection {
+    /// Version of the format.
+    #[prost(uint32, tag = "1")]
+    pub format: u32,
+    /// What a reader must understand.
+    #[prost(string, repeated, tag = "2")]
+    pub features: Vec<String>,
+    /// The holder of the role, for programs.
+    #[prost(bytes = "vec", tag = "3")]
+    pub holder_key: Vec<u8>,
+    /// The owning cluster or machine.
+    #[prost(bytes = "vec", tag = "4")]
+    pub owner: Vec<u8>,
+    /// The holder, for people.
+    #[prost(string, tag = "5")]
+    pub holder: String,
+    /// Names that are about to be deleted.
+    #[prost(string, repeated, tag = "6")]
+    pub condemned: Vec<String>,
+    /// Packs that are being compacted.
+    #[prost(string, repeated, tag = "7")]
+    pub compacting: Vec<String>,
+}
+
 /// Where a compacted pack's frames went.
 #[derive(Clone, PartialEq, Message)]
 pub struct Forward {

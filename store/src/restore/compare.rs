@@ -125,9 +125,11 @@ impl Comparer<'_> {
                 match crate::tree::cursor::get::<Links, _>(self.reader, self.links, &group.to_be_bytes())? {
                     Some(LinkItem { inode, .. }) => inode,
                     None => {
-                        return Err(
-                            crate::error::StoreError::damaged("tree", "a name refers to a hard link that does not exist").into()
-                        );
+                        return Err(crate::error::StoreError::damaged(
+                            "tree",
+                            "a name refers to a hard link that does not exist",
+                        )
+                        .into());
                     }
                 }
             }

@@ -9,15 +9,19 @@ use crate::reader::Reader;
 use crate::transport::Range;
 use crate::tree::{FramePlace, Object};
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
 use tokio::task::JoinSet;
 
 /// Unwanted bytes between two frames are read along if they are fewer: about what a request costs in time.
 const GAP_BYTES: u64 = 256 << 10;
 /// Longest range of one request, in bytes.
 const RANGE_BYTES: u64 = 8 << 20;
-/// Requests at once.
+/// Requests of one window at once.
 const REQUESTS: usize = 6;
+/// Windows under way at once: one request's latency must not be waited for.
+const WINDOWS_AHEAD: u64 = 3;
 
 /// Where a frame's sealed bytes are.
 #[derive(Debug)]
@@ -35,6 +39,20 @@ pub(super) struct Fetched {
     pub(super) stretches: Vec<Bytes>,
     pub(super) sealed: Vec<Sealed>,
     pub(super) fetched_bytes: u64,
+}
+
+/// What opening frames needs, used again and again.
+#[derive(Debug)]
+pub(super) struct Opener {
+    decoder: Decoder,
+    sealed: Vec<u8>,
+}
+
+impl Opener {
+    pub(super) fn new() -> Result<Self> {
+        let decoder = Decoder::new().map_err(|error| StoreError::damaged("frame", error))?;
+        Ok(Self { decoder, sealed: Vec::new() })
+    }
 }
 
 struct Stretch {
@@ -66,7 +84,7 @@ fn stretches(frames: &[FramePlace]) -> Vec<Stretch> {
 }
 
 /// Fetches a window's frames.
-pub(super) fn fetch(reader: &Arc<Reader>, window: Window) -> Result<Fetched> {
+async fn fetch(reader: &Reader, window: Window) -> Result<Fetched> {
     let wanted = stretches(&window.frames);
     let mut sealed: Vec<Sealed> = window.frames.iter().map(|_| Sealed::Elsewhere).collect();
     let mut bytes: Vec<Bytes> = vec![Bytes::new(); wanted.len()];
@@ -79,10 +97,10 @@ pub(super) fn fetch(reader: &Arc<Reader>, window: Window) -> Result<Fetched> {
             let name = stretch.object.name(reader.domain().keys.id);
             let range = Range::From { offset: stretch.start, len: stretch.end - stretch.start };
             let transport = Arc::clone(reader.transport());
-            requests.spawn_on(async move { (index, transport.get(&name, range).await) }, reader.runtime());
+            requests.spawn(async move { (index, transport.get(&name, range).await) });
             next += 1;
         }
-        match reader.runtime().block_on(requests.join_next()) {
+        match requests.join_next().await {
             None => break,
             Some(Err(_)) => return Err(StoreError::Cancelled),
             Some(Ok((_, Err(error)))) if error.is_not_found() => {} // the reader knows about forwards, and what to say
@@ -100,17 +118,76 @@ pub(super) fn fetch(reader: &Arc<Reader>, window: Window) -> Result<Fetched> {
     Ok(Fetched { window, stretches: bytes, sealed, fetched_bytes })
 }
 
+/// Windows on their way, handed on in their order.
+struct Ahead<'a> {
+    reader: &'a Arc<Reader>,
+    under_way: JoinSet<(u64, Result<Fetched>)>,
+    arrived: BTreeMap<u64, Fetched>,
+    begun: u64,
+    handed: u64,
+}
+
+impl Ahead<'_> {
+    fn begin(&mut self, window: Window) {
+        let (reader, index) = (Arc::clone(self.reader), self.begun);
+        self.begun += 1;
+        self.under_way.spawn_on(async move { (index, fetch(&reader, window).await) }, self.reader.runtime());
+    }
+
+    /// The next window in order, once it has arrived. `None` if none is under way.
+    fn next(&mut self) -> Result<Option<Fetched>> {
+        loop {
+            if let Some(fetched) = self.arrived.remove(&self.handed) {
+                self.handed += 1;
+                return Ok(Some(fetched));
+            }
+            match self.reader.runtime().block_on(self.under_way.join_next()) {
+                None => return Ok(None),
+                Some(Err(_)) => return Err(StoreError::Cancelled),
+                Some(Ok((index, fetched))) => drop(self.arrived.insert(index, fetched?)),
+            }
+        }
+    }
+}
+
+/// Fetches windows as they come, several at once, and hands them on in their order.
+pub(super) fn fetch_all(reader: &Arc<Reader>, windows: &Receiver<Window>, fetched: &SyncSender<Fetched>) -> Result<()> {
+    let mut ahead = Ahead { reader, under_way: JoinSet::new(), arrived: BTreeMap::new(), begun: 0, handed: 0 };
+    for window in windows {
+        ahead.begin(window);
+        if ahead.begun - ahead.handed >= WINDOWS_AHEAD
+            && let Some(next) = ahead.next()?
+            && fetched.send(next).is_err()
+        {
+            return Ok(()); // whoever writes has ended, and knows why
+        }
+    }
+    while let Some(next) = ahead.next()? {
+        if fetched.send(next).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
 impl Fetched {
-    /// The plaintext of one of the window's frames.
-    pub(super) fn open(&self, reader: &Reader, frame: usize, decoder: &mut Decoder) -> Result<Vec<u8>> {
+    /// The plaintext of one of the window's frames, into a buffer.
+    pub(super) fn open(&self, reader: &Reader, frame: usize, opener: &mut Opener, plaintext: &mut Vec<u8>) -> Result<()> {
         let place = &self.window.frames[frame];
         match self.sealed[frame] {
-            Sealed::Elsewhere => reader.frame(place, false).map(|plaintext| plaintext.to_vec()),
+            Sealed::Elsewhere => {
+                plaintext.clear();
+                plaintext.extend_from_slice(&reader.frame(place, false)?);
+                Ok(())
+            }
             Sealed::Stretch { index, start } => {
                 let name = place.object.name(reader.domain().keys.id);
                 let sealed = self.stretches[index].get(start..start + place.sealed_len as usize);
-                let mut sealed = sealed.ok_or_else(|| StoreError::damaged(&name, "it is shorter than it should be"))?.to_vec();
-                pack::open_frame(&*reader.sealer(place.object)?, &name, place, &mut sealed, decoder)
+                let sealed = sealed.ok_or_else(|| StoreError::damaged(&name, "it is shorter than it should be"))?;
+                opener.sealed.clear();
+                opener.sealed.extend_from_slice(sealed);
+                let sealer = reader.sealer(place.object)?;
+                pack::open_frame_into(&sealer, &name, place, &mut opener.sealed, &mut opener.decoder, plaintext)
             }
         }
     }

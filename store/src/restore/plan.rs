@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Walks the tree, makes what needs no bytes, and gathers the rest into windows.
 
-use super::fetch::{Fetched, fetch};
+use super::fetch::fetch_all;
 use super::window::{Finish, Job, OpenFile, Piece, Window};
-use super::writers::Writers;
+use super::writers::{BUFFERS, Writers};
 use super::{Extra, Restore, RestoreError, Stats, Target};
 use crate::disk::{Dir, FileInfo, FileKind, is_own};
 use crate::error::StoreError;
+use crate::pool::Pool;
 use crate::tree::{Body, Content, Cursor, Directory, Entry, Inode, LinkItem, Links, MapRef, Name, RootItem};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 
 /// Trees may nest deeply, and the walk recurses.
 const STACK_BYTES: usize = 64 << 20;
@@ -64,15 +65,24 @@ pub(super) struct Planner<'a> {
 pub(super) fn run(request: &Restore<'_>) -> std::result::Result<Stats, RestoreError> {
     let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let Restore { reader, options, progress, cancel, .. } = *request;
-    let writers = Writers { reader, options, progress, cancel, own };
+    let writers = Writers {
+        reader,
+        options,
+        progress,
+        cancel,
+        own,
+        made_with: made_with(request.targets),
+        openers: Mutex::default(),
+        buffers: Pool::new(BUFFERS),
+    };
     std::thread::scope(|scope| {
         let (windows, to_fetch) = sync_channel(0);
         let (fetched, to_write) = sync_channel(0);
         let named = std::thread::Builder::new().name("restore-plan".to_owned()).stack_size(STACK_BYTES);
         let planner = named.spawn_scoped(scope, || plan(request, &writers, windows));
         let planner = planner.map_err(RestoreError::target(b""))?;
-        let fetcher = scope.spawn(move || fetch_all(reader, to_fetch, &fetched));
-        let written = write_all(&writers, to_write);
+        let fetcher = scope.spawn(move || fetch_all(reader, &to_fetch, &fetched));
+        let written = writers.write_all(to_write);
         // each stage ends when the next one has, so the first error of the last stage is the one that counts
         let fetched = fetcher.join().map_err(|_| RestoreError::Cancelled)?;
         let planned = planner.join().map_err(|_| RestoreError::Cancelled)?;
@@ -83,25 +93,15 @@ pub(super) fn run(request: &Restore<'_>) -> std::result::Result<Stats, RestoreEr
     })
 }
 
-fn fetch_all(
-    reader: &Arc<crate::reader::Reader>,
-    windows: Receiver<Window>,
-    fetched: &SyncSender<Fetched>,
-) -> std::result::Result<(), RestoreError> {
-    for window in windows {
-        if fetched.send(fetch(reader, window)?).is_err() {
-            break;
-        }
-    }
-    Ok(())
-}
-
-fn write_all(writers: &Writers<'_>, fetched: Receiver<Fetched>) -> std::result::Result<Stats, RestoreError> {
-    let mut stats = Stats::default();
-    for mut window in fetched {
-        stats.merge(writers.write(&mut window)?);
-    }
-    Ok(stats)
+/// The permission bits that files can be made with: what this process's mask leaves (asked of the system, since setting the mask to read it would
+/// change it for other threads). None are trusted where that can't be had, or a default access control list overrides the mask.
+fn made_with(targets: &[Target]) -> u16 {
+    let inherits =
+        |target: &Target| rustix::fs::fgetxattr(target.dir.fd(), "system.posix_acl_default", &mut [0_u8; 0][..]).is_ok();
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    let mask = mask.and_then(|mask| u16::from_str_radix(mask.trim(), 8).ok());
+    mask.filter(|_| !targets.iter().any(inherits)).map_or(0, |mask| 0o777 & !mask)
 }
 
 fn plan(request: &Restore<'_>, writers: &Writers<'_>, sender: SyncSender<Window>) -> std::result::Result<Stats, RestoreError> {
@@ -183,22 +183,12 @@ impl<'a> Planner<'a> {
             self.staging = Some(dir);
         }
         self.directory(&target.dir, &root.entries(), true)?;
-        self.send()?;
-        // everything that was sent is in place only when the next window is taken: an empty one makes sure of it
-        self.wait()?;
-        self.staging = None;
-        self.remove(&target.dir, &staging)?;
+        if self.staging.take().is_some() {
+            self.window.finishes.push(Finish::Unstage { dir: Arc::clone(&target.dir), staging });
+        }
         if self.wants_all(&[]) {
             let inode = Box::new(root.directory.clone());
             self.window.finishes.push(Finish::Directory { dir: Arc::clone(&target.dir), path: Vec::new(), inode });
-        }
-        Ok(())
-    }
-
-    /// Waits until all windows sent so far were written.
-    fn wait(&mut self) -> Result<()> {
-        for _ in 0..3 {
-            self.sender.send(Window::default()).map_err(|_| Stop::Ended)?;
         }
         Ok(())
     }
@@ -466,7 +456,7 @@ impl<'a> Planner<'a> {
 }
 
 /// Removes a name and what lies beneath; returns how many names that were. That there is none is no error.
-fn remove_tree(dir: &Dir, name: &Name) -> io::Result<u64> {
+pub(super) fn remove_tree(dir: &Dir, name: &Name) -> io::Result<u64> {
     use rustix::fs::AtFlags;
     match rustix::fs::unlinkat(dir.fd(), name.as_bytes(), AtFlags::empty()) {
         Ok(()) => return Ok(1),

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Plaintext of a window's frames, in bytes.
-const WINDOW_BYTES: u64 = 8 << 20;
+const WINDOW_BYTES: u64 = 4 << 20;
 /// Files of a window.
 const WINDOW_JOBS: usize = 4096;
 /// Directories that a window holds open.
@@ -46,6 +46,8 @@ pub(super) enum Finish {
     File { file: Arc<OpenFile>, inode: Box<Inode> },
     /// A directory has all its entries.
     Directory { dir: Arc<Dir>, path: Vec<u8>, inode: Box<Inode> },
+    /// All names of inodes with several are in place: the directory that held them goes.
+    Unstage { dir: Arc<Dir>, staging: Name },
     /// A name for an inode with several.
     Link { dir: Arc<Dir>, name: Name, path: Vec<u8>, staging: Arc<Dir>, group: Name },
 }

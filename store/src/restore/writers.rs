@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Decodes a window's frames and writes its files.
 
-use super::fetch::Fetched;
+use super::fetch::{Fetched, Opener};
+use super::plan::remove_tree;
 use super::window::{Finish, Job, Piece};
 use super::{Options, Progress, RestoreError, Stats};
 use crate::codec::Reader as Codec;
 use crate::disk::{Dir, xattr};
 use crate::error::StoreError;
-use crate::frame::Decoder;
+use crate::pool::Pool;
 use crate::reader::Reader;
 use crate::tree::inode::decode_xattrs;
 use crate::tree::{Body, Content, Inode, Mtime, Xattrs};
@@ -15,8 +16,9 @@ use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid};
 use rustix::io::Errno;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+use std::sync::{Condvar, Mutex, PoisonError};
 
 type Result<T> = std::result::Result<T, RestoreError>;
 
@@ -28,71 +30,75 @@ pub(super) struct Writers<'a> {
     pub(super) cancel: &'a AtomicBool,
     /// Who this process is: what it makes belongs to it.
     pub(super) own: (u32, u32),
+    /// The permission bits that files can be made with: those that the process's mask leaves.
+    pub(super) made_with: u16,
+    pub(super) openers: Mutex<Vec<Opener>>,
+    pub(super) buffers: Pool,
+}
+
+/// Buffers of frames that are used again.
+pub(super) const BUFFERS: usize = 48;
+
+/// Windows that arrived, and whose turn it is to finish.
+struct Queue {
+    windows: Mutex<(u64, Option<Receiver<Fetched>>)>,
+    turn: Mutex<u64>,
+    changed: Condvar,
+    failed: AtomicBool,
+}
+
+impl Queue {
+    /// The next window with its number. After a failure there is none, and whoever sends them learns that nobody receives.
+    fn next(&self) -> Option<(u64, Fetched)> {
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.failed.load(Ordering::Relaxed) {
+            windows.1 = None;
+        }
+        let fetched = windows.1.as_ref()?.recv().ok()?;
+        windows.0 += 1;
+        Some((windows.0 - 1, fetched))
+    }
+
+    fn wait_for_turn(&self, index: u64) -> Result<()> {
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        while *turn != index {
+            if self.failed.load(Ordering::Relaxed) {
+                return Err(RestoreError::Cancelled);
+            }
+            turn = self.changed.wait(turn).unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
+    }
+
+    fn next_turn(&self) {
+        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.changed.notify_all();
+    }
+
+    fn fail(&self) {
+        // under the lock, so that nobody misses it between looking and waiting
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.failed.store(true, Ordering::Relaxed);
+        drop(turn);
+        self.changed.notify_all();
+    }
 }
 
 /// Set-id bits.
 const SET_ID: u16 = 0o6000;
 
 impl Writers<'_> {
-    /// Writes a window. Jobs run side by side; what finishes things comes after them, in order.
-    pub(super) fn write(&self, fetched: &mut Fetched) -> Result<Stats> {
-        let frames = self.decode(fetched)?;
-        fetched.stretches.clear();
-        let jobs = std::mem::take(&mut fetched.window.jobs);
-        let mut stats = self.side_by_side(jobs.len(), |index, stats| self.job(&jobs[index], &frames, stats))?;
-        drop((frames, jobs));
-        for finish in fetched.window.finishes.drain(..) {
-            self.finish(&finish, &mut stats)?;
-        }
-        stats.entries += fetched.window.entries;
-        stats.fetched_bytes += fetched.fetched_bytes;
-        Progress::add(&self.progress.entries, fetched.window.entries);
-        Progress::add(&self.progress.bytes, fetched.window.file_bytes);
-        Progress::add(&self.progress.fetched_bytes, fetched.fetched_bytes);
-        Ok(stats)
-    }
-
-    fn decode(&self, fetched: &Fetched) -> Result<Vec<Vec<u8>>> {
-        let count = fetched.window.frames.len();
-        let frames: Vec<Mutex<Vec<u8>>> = (0..count).map(|_| Mutex::default()).collect();
-        let decoders: Mutex<Vec<Decoder>> = Mutex::default();
-        let lock = || decoders.lock().unwrap_or_else(PoisonError::into_inner);
-        self.side_by_side(count, |index, _| {
-            let decoder = lock().pop();
-            let mut decoder = match decoder {
-                Some(decoder) => decoder,
-                None => Decoder::new().map_err(|error| StoreError::damaged("frame", error))?,
-            };
-            let plaintext = fetched.open(self.reader, index, &mut decoder)?;
-            *frames[index].lock().unwrap_or_else(PoisonError::into_inner) = plaintext;
-            lock().push(decoder);
-            Ok(())
-        })?;
-        Ok(frames.into_iter().map(|frame| frame.into_inner().unwrap_or_else(PoisonError::into_inner)).collect())
-    }
-
-    /// Calls `each` for every index, on several threads. The first error ends it.
-    fn side_by_side(&self, count: usize, each: impl Fn(usize, &mut Stats) -> Result<()> + Sync) -> Result<Stats> {
-        let next = AtomicUsize::new(0);
-        let failed = AtomicBool::new(false);
-        let work = || {
-            let mut stats = Stats::default();
-            while !failed.load(Ordering::Relaxed) {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                if index >= count {
-                    break;
-                }
-                if self.cancel.load(Ordering::Relaxed) {
-                    return Err(RestoreError::Cancelled);
-                }
-                each(index, &mut stats).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
-            }
-            Ok(stats)
+    /// Writes windows as they arrive, several side by side. What finishes things comes in order, when every job before it is done.
+    /// The first error ends it.
+    pub(super) fn write_all(&self, windows: Receiver<Fetched>) -> Result<Stats> {
+        let queue = Queue {
+            windows: Mutex::new((0, Some(windows))),
+            turn: Mutex::new(0),
+            changed: Condvar::new(),
+            failed: AtomicBool::new(false),
         };
-        if count < 2 * self.options.writers {
-            return work();
-        }
         std::thread::scope(|scope| {
+            let work = || self.work(&queue);
             let threads: Vec<_> = (1..self.options.writers).map(|_| scope.spawn(work)).collect();
             let mut stats = work();
             for thread in threads {
@@ -102,25 +108,74 @@ impl Writers<'_> {
                         one.merge(two);
                         Ok(one)
                     }
-                    (Err(error), _) | (_, Err(error)) => Err(error),
+                    // those that stopped because of another's error say no more than that
+                    (Err(RestoreError::Cancelled), Err(error)) | (Err(error), _) | (_, Err(error)) => Err(error),
                 };
             }
             stats
         })
     }
 
+    fn work(&self, queue: &Queue) -> Result<Stats> {
+        let mut stats = Stats::default();
+        while let Some((index, fetched)) = queue.next() {
+            let written = self.window(index, fetched, queue, &mut stats);
+            written.inspect_err(|_| queue.fail())?;
+        }
+        Ok(stats)
+    }
+
+    fn window(&self, index: u64, mut fetched: Fetched, queue: &Queue, stats: &mut Stats) -> Result<()> {
+        let frames = self.decode(&fetched)?;
+        fetched.stretches.clear();
+        for job in fetched.window.jobs.drain(..) {
+            if self.cancel.load(Ordering::Relaxed) || queue.failed.load(Ordering::Relaxed) {
+                return Err(RestoreError::Cancelled);
+            }
+            self.job(&job, &frames, stats)?;
+        }
+        frames.into_iter().for_each(|frame| self.buffers.put(frame));
+        queue.wait_for_turn(index)?;
+        for finish in fetched.window.finishes.drain(..) {
+            self.finish(&finish, stats)?;
+        }
+        queue.next_turn();
+        stats.entries += fetched.window.entries;
+        stats.fetched_bytes += fetched.fetched_bytes;
+        Progress::add(&self.progress.entries, fetched.window.entries);
+        Progress::add(&self.progress.bytes, fetched.window.file_bytes);
+        Progress::add(&self.progress.fetched_bytes, fetched.fetched_bytes);
+        Ok(())
+    }
+
+    fn decode(&self, fetched: &Fetched) -> Result<Vec<Vec<u8>>> {
+        let opener = self.openers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut opener = opener.map_or_else(Opener::new, Ok)?;
+        let mut frames = Vec::with_capacity(fetched.window.frames.len());
+        for index in 0..fetched.window.frames.len() {
+            let mut plaintext = self.buffers.take();
+            fetched.open(self.reader, index, &mut opener, &mut plaintext)?;
+            frames.push(plaintext);
+        }
+        self.openers.lock().unwrap_or_else(PoisonError::into_inner).push(opener);
+        Ok(frames)
+    }
+
     fn job(&self, job: &Job, frames: &[Vec<u8>], stats: &mut Stats) -> Result<()> {
         match job {
             Job::Create { dir, name, path, inode, pieces } => {
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let fd = dir.open_with(name, flags, Mode::RUSR | Mode::WUSR).map_err(RestoreError::target(path))?;
+                // a file that belongs to this process can be made with its own mode: a system call less for each of a million
+                let own = (inode.uid, inode.gid) == self.own || !self.options.owners;
+                let mode = if own && inode.mode & !0o777 == 0 { inode.mode & self.made_with } else { 0o600 };
+                let fd = dir.open_with(name, flags, Mode::from_raw_mode(mode.into())).map_err(RestoreError::target(path))?;
                 if let Body::File { content: Content::Inline(bytes), .. } = &inode.body {
                     write_all(&fd, bytes, 0).map_err(RestoreError::target(path))?;
                     stats.written_bytes += bytes.len() as u64;
                 }
                 self.pieces(&fd, path, pieces, frames, stats)?;
                 self.set_size(&fd, path, inode, pieces)?;
-                self.describe(&fd, path, inode, stats)
+                self.describe_as(&fd, path, inode, Some(mode), stats)
             }
             Job::Patch { file, pieces } => self.pieces(&file.fd, &file.path, pieces, frames, stats),
         }
@@ -158,6 +213,9 @@ impl Writers<'_> {
                 self.describe(&file.fd, &file.path, inode, stats)
             }
             Finish::Directory { dir, path, inode } => self.describe(dir.fd(), path, inode, stats),
+            Finish::Unstage { dir, staging } => {
+                remove_tree(dir, staging).map(|_| ()).map_err(RestoreError::target(staging.as_bytes()))
+            }
             Finish::Link { dir, name, path, staging, group } => {
                 match rustix::fs::linkat(staging.fd(), group.as_bytes(), dir.fd(), name.as_bytes(), AtFlags::empty()) {
                     Ok(()) => Ok(()),
@@ -169,6 +227,11 @@ impl Writers<'_> {
 
     /// Owner, permissions, attributes, times: in the order in which one does not undo another.
     pub(super) fn describe(&self, fd: impl AsFd, path: &[u8], inode: &Inode, stats: &mut Stats) -> Result<()> {
+        self.describe_as(fd, path, inode, None, stats)
+    }
+
+    /// The same for what has just been made with these permissions, and has no attributes.
+    fn describe_as(&self, fd: impl AsFd, path: &[u8], inode: &Inode, made: Option<u16>, stats: &mut Stats) -> Result<()> {
         if self.options.owners
             && (inode.uid, inode.gid) != self.own
             && let Err(error) = rustix::fs::fchown(&fd, Some(Uid::from_raw(inode.uid)), Some(Gid::from_raw(inode.gid)))
@@ -177,7 +240,9 @@ impl Writers<'_> {
         }
         self.set_xattrs(&fd, path, inode, stats)?;
         let mode = self.allowed_mode(path, inode, stats);
-        if let Err(error) = rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode.into())) {
+        if made != Some(mode)
+            && let Err(error) = rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode.into()))
+        {
             self.not_allowed(path, error, || format!("its mode should be {mode:04o}"), stats)?;
         }
         rustix::fs::futimens(&fd, &timestamps(inode.mtime)).map_err(io::Error::from).map_err(RestoreError::target(path))

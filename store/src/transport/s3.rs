@@ -3,6 +3,7 @@
 
 use super::{Body, Created, Failure, Page, Range, Transport, TransportError};
 use crate::name::Name;
+use crate::pool::Pool;
 use async_trait::async_trait;
 use aws_config::BehaviorVersion;
 use aws_sdk_s3::Client;
@@ -17,7 +18,11 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use http_body::{Frame, SizeHint};
 use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// Where a repository lies, and how to reach it.
@@ -57,7 +62,12 @@ pub struct S3 {
     bucket: String,
     prefix: String,
     location: String,
+    buffers: Arc<Pool>,
 }
+
+/// Bodies of at least so many bytes are received into buffers that are used again, and so many of them are kept.
+const POOLED_BYTES: usize = 1 << 20;
+const POOLED: usize = 3;
 
 impl fmt::Debug for S3 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,7 +103,13 @@ impl S3 {
             config = config.endpoint_url(endpoint);
         }
         let location = format!("{options:?}");
-        Self { client: Client::from_conf(config.build()), bucket: options.bucket, prefix: options.prefix, location }
+        Self {
+            client: Client::from_conf(config.build()),
+            bucket: options.bucket,
+            prefix: options.prefix,
+            location,
+            buffers: Arc::new(Pool::new(POOLED)),
+        }
     }
 
     fn key(&self, name: &str) -> String {
@@ -114,6 +130,34 @@ impl S3 {
             Err(error) if error.message.contains("BucketAlreadyOwnedByYou") => Ok(()),
             result => result.map(|_| ()),
         }
+    }
+}
+
+/// Room made for a body before it arrives, in bytes: no more than the largest object, whatever the server announces.
+const ROOM_MAX: usize = 16 << 20;
+
+/// Bytes of a body that are handed to the connection at once: it copies what it is given, and keeps as much room for ever.
+const SEGMENT_BYTES: usize = 128 << 10;
+
+/// A body in segments, without a copy of all of it in each connection.
+#[derive(Debug)]
+struct Segments(Bytes);
+
+impl http_body::Body for Segments {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let len = self.0.len().min(SEGMENT_BYTES);
+        Poll::Ready((len > 0).then(|| Ok(Frame::data(self.0.split_to(len)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.len() as u64)
     }
 }
 
@@ -145,7 +189,7 @@ impl Transport for S3 {
             .if_none_match("*")
             .checksum_sha256(STANDARD.encode(body.sha256))
             .content_length(i64::try_from(body.bytes.len()).unwrap_or(i64::MAX))
-            .body(ByteStream::new(SdkBody::from(body.bytes.clone())))
+            .body(ByteStream::new(SdkBody::from_body_1_x(Segments(body.bytes.clone()))))
             .customize()
             .interceptor(Hashed(hex::encode(body.sha256)))
             .send()
@@ -169,13 +213,21 @@ impl Transport for S3 {
             failure: Failure::Unavailable,
         };
         let answer = request.send().await.map_err(|error| failed("get", name.as_str(), &error))?;
-        let announced = answer.content_length();
-        let body = tokio::time::timeout(ATTEMPT_TIMEOUT, answer.body.collect()).await;
-        let bytes = body
-            .map_err(|_| lost(format!("the body did not arrive within {ATTEMPT_TIMEOUT:?}")))?
-            .map_err(|error| lost(format!("the body was cut off: {error}")))?
-            .into_bytes();
-        if announced.is_some_and(|announced| announced != i64::try_from(bytes.len()).unwrap_or(i64::MAX)) {
+        let announced = answer.content_length().and_then(|len| usize::try_from(len).ok());
+        let mut body = answer.body;
+        let collect = async {
+            let announced = announced.unwrap_or(0).min(ROOM_MAX);
+            let mut bytes = if announced >= POOLED_BYTES { self.buffers.take() } else { Vec::new() };
+            bytes.reserve(if announced >= POOLED_BYTES { announced.next_power_of_two() } else { announced });
+            while let Some(part) = body.next().await {
+                bytes.extend_from_slice(&part.map_err(|error| lost(format!("the body was cut off: {error}")))?);
+            }
+            Ok(bytes)
+        };
+        let body = tokio::time::timeout(ATTEMPT_TIMEOUT, collect).await;
+        let bytes = body.map_err(|_| lost(format!("the body did not arrive within {ATTEMPT_TIMEOUT:?}")))??;
+        let bytes = if bytes.capacity() >= POOLED_BYTES { self.buffers.share(bytes) } else { bytes.into() };
+        if announced.is_some_and(|announced| announced != bytes.len()) {
             return Err(lost(format!("{} bytes arrived of {}", bytes.len(), announced.unwrap_or(0))));
         }
         Ok(bytes)

@@ -2,6 +2,7 @@
 //! Frames of chunks on their way: filled by a capture, encoded by another thread, placed by a third.
 
 use super::Encoders;
+use super::budget::Permit;
 use super::encoders::Seen;
 use crate::chunker::Chunker;
 use crate::error::{Result, StoreError};
@@ -38,6 +39,7 @@ pub(super) struct Job {
     known: Vec<Option<Arc<Known>>>,
     /// Counts commits: see [`Batcher::barrier`].
     epoch: u64,
+    permit: Option<Permit>,
 }
 
 /// A frame that was encoded.
@@ -48,6 +50,8 @@ pub(super) struct Encoded {
     pub(super) plain_len: u32,
     pub(super) chunks: Vec<EncodedChunk>,
     pub(super) epoch: u64,
+    /// Held until it is placed.
+    _permit: Option<Permit>,
 }
 
 #[derive(Debug)]
@@ -158,6 +162,7 @@ impl<'e> Batcher<'e> {
             self.flush();
         }
         if self.job.plaintext.capacity() == 0 {
+            self.job.plaintext = self.encoders.plaintext();
             self.job.plaintext.reserve(TARGET.max(chunk.len()));
         }
         self.job.plaintext.extend_from_slice(chunk);
@@ -187,6 +192,7 @@ impl<'e> Batcher<'e> {
         if self.job.ends.is_empty() {
             return;
         }
+        self.job.permit = Some(self.encoders.permit(self.job.plaintext.len()));
         let batch = std::mem::replace(&mut self.batch, Batch::new());
         let next = Job { epoch: self.job.epoch, ..Job::default() };
         self.encoders.encode(batch, std::mem::replace(&mut self.job, next));
@@ -201,13 +207,14 @@ impl<'e> Batcher<'e> {
 }
 
 impl Job {
-    /// Hashes the chunks, drops those that are known, compresses the rest.
+    /// Hashes the chunks, drops those that are known, compresses the rest into `payload`. Gives the buffer of the plaintext back, too.
     pub(super) fn encode(
         mut self,
         identity: &Identity,
         encoder: &mut Encoder,
         seen: &Mutex<Seen>,
-    ) -> std::result::Result<Encoded, String> {
+        mut payload: Vec<u8>,
+    ) -> std::result::Result<(Encoded, Vec<u8>), String> {
         let mut chunks = Vec::with_capacity(self.ends.len());
         let (mut start, mut kept) = (0, 0);
         for (end, known) in self.ends.iter().zip(&self.known) {
@@ -225,18 +232,11 @@ impl Job {
             }
             start = *end;
         }
-        let mut payload = Vec::new();
         let mut codec = crate::frame::RAW;
         if kept > 0 {
             codec = encoder.encode(&self.plaintext[..kept], &mut payload).map_err(|error| error.to_string())?;
-            payload.shrink_to_fit();
         }
-        Ok(Encoded {
-            codec,
-            payload,
-            plain_len: u32::try_from(kept).map_err(|_| "a frame is too long")?,
-            chunks,
-            epoch: self.epoch,
-        })
+        let plain_len = u32::try_from(kept).map_err(|_| "a frame is too long")?;
+        Ok((Encoded { codec, payload, plain_len, chunks, epoch: self.epoch, _permit: self.permit }, self.plaintext))
     }
 }

@@ -97,7 +97,10 @@ impl Composer {
                 })
                 .collect();
             if encoded.plain_len > 0 {
-                self.hold(Held { frame, codec: encoded.codec, payload: encoded.payload, plain_len: encoded.plain_len })?;
+                let held = Held { frame, codec: encoded.codec, payload: encoded.payload, plain_len: encoded.plain_len };
+                if let Some(payload) = self.hold(held)? {
+                    encoders.done_with(payload);
+                }
             }
             encoders.remember(encoded.epoch, chunks.iter().filter(|chunk| !chunk.known));
             batch.place(chunks);
@@ -105,13 +108,17 @@ impl Composer {
         batch.stored(index).ok_or_else(|| StoreError::damaged("frame", "it has no such chunk"))
     }
 
-    fn hold(&mut self, held: Held) -> Result<()> {
+    /// Keeps a frame or places it; then its payload is not needed any more.
+    fn hold(&mut self, mut held: Held) -> Result<Option<Vec<u8>>> {
         if self.streaming {
-            return self.place(&held);
+            self.place(&held)?;
+            return Ok(Some(held.payload));
         }
+        held.payload.shrink_to_fit();
         self.held_bytes += held.payload.len();
         self.held.push(held);
-        self.stream_if_large()
+        self.stream_if_large()?;
+        Ok(None)
     }
 
     fn place(&mut self, held: &Held) -> Result<()> {

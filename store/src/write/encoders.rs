@@ -2,9 +2,11 @@
 //! The threads that hash and compress.
 
 use super::batch::{Batch, Job, Known, Stored};
+use super::budget::{Budget, Permit};
 use crate::chunker::Chunker;
 use crate::frame::Encoder;
 use crate::key::Identity;
+use crate::pool::Pool;
 use crate::tree::Place;
 use holdfast_core::id::ChunkId;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -19,6 +21,7 @@ const SEEN_MAX: usize = 16_384;
 pub struct Encoders {
     shared: Arc<Shared>,
     threads: usize,
+    budget: Arc<Budget>,
     running: Mutex<Option<Running>>,
     /// Frames encoded by the caller itself, before threads are worth their while.
     alone: Mutex<(Option<Encoder>, usize)>,
@@ -26,6 +29,8 @@ pub struct Encoders {
 
 #[derive(Debug)]
 struct Shared {
+    plaintexts: Pool,
+    payloads: Arc<Pool>,
     identity: Identity,
     chunker: Chunker,
     seen: Mutex<Seen>,
@@ -42,12 +47,21 @@ const ALONE_BYTES: usize = 256 << 10;
 /// So many frames are encoded without threads: a small change needs none.
 const ALONE_MAX: usize = 4;
 
+/// Buffers of each kind that are used again: what the budget lets be on its way at once.
+const POOLED: usize = 24;
+
 impl Encoders {
     /// A pool of at most so many threads.
     #[must_use]
     pub fn new(identity: Identity, threads: usize) -> Self {
-        let shared = Arc::new(Shared { chunker: Chunker::new(identity.gear_seed()), identity, seen: Mutex::default() });
-        Self { shared, threads: threads.max(1), running: Mutex::new(None), alone: Mutex::new((None, 0)) }
+        let shared = Arc::new(Shared {
+            plaintexts: Pool::new(POOLED),
+            payloads: Arc::new(Pool::new(POOLED)),
+            chunker: Chunker::new(identity.gear_seed()),
+            identity,
+            seen: Mutex::default(),
+        });
+        Self { shared, threads: threads.max(1), budget: Arc::default(), running: Mutex::new(None), alone: Mutex::new((None, 0)) }
     }
 
     pub(super) fn encode(&self, batch: Arc<Batch>, job: Job) {
@@ -63,6 +77,21 @@ impl Encoders {
         if let Err(std::sync::mpsc::SendError((batch, _))) = running.jobs.send((batch, job)) {
             batch.fail("the encoders have ended".to_owned());
         }
+    }
+
+    /// An empty buffer for a frame's plaintext.
+    pub(super) fn plaintext(&self) -> Vec<u8> {
+        self.shared.plaintexts.take()
+    }
+
+    /// Waits until a frame of so many bytes may be on its way.
+    pub(super) fn permit(&self, bytes: usize) -> Permit {
+        self.budget.take(bytes)
+    }
+
+    /// Whoever places frames calls this before and after it waits for something to do.
+    pub fn waiting(&self, waiting: bool) {
+        self.budget.idle(waiting);
     }
 
     pub(super) fn chunker(&self) -> &Chunker {
@@ -87,6 +116,11 @@ impl Encoders {
             }
             ids
         })
+    }
+
+    /// Takes back the payload of a frame that was placed.
+    pub(super) fn done_with(&self, payload: Vec<u8>) {
+        self.shared.payloads.put(payload);
     }
 
     /// Remembers chunks that were stored for the checkpoint that is being composed.
@@ -145,8 +179,12 @@ fn work(shared: &Shared, encoder: &mut Option<Encoder>, batch: &Batch, job: Job)
         *encoder = Encoder::new().ok();
     }
     let Some(encoder) = encoder else { return batch.fail("there is no memory for a compressor".to_owned()) };
-    match job.encode(&shared.identity, encoder, &shared.seen) {
-        Ok(encoded) => batch.encoded(encoded),
+    let payload = shared.payloads.take();
+    match job.encode(&shared.identity, encoder, &shared.seen, payload) {
+        Ok((encoded, plaintext)) => {
+            shared.plaintexts.put(plaintext);
+            batch.encoded(encoded);
+        }
         Err(what) => batch.fail(what),
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::error::{Result, StoreError};
 use crate::pack::{Contents, PackBuilder};
+use crate::pool::Pool;
 use crate::reader::Reader;
 use crate::transport::{Body, settle};
 use crate::tree::{FramePlace, Object};
@@ -14,6 +15,9 @@ use tokio::task::JoinSet;
 
 /// An upload is tried for a day: an unreachable store costs nothing but lag.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+
+/// Buffers of packs that are used again.
+const BUFFERS: usize = 3;
 
 /// Fills packs for one record and uploads them. Dropping it ends the uploads: their packs are garbage then.
 #[derive(Debug)]
@@ -27,6 +31,7 @@ pub(super) struct Packs {
     /// Whether a pack was filled before: then the next one is announced as large.
     filled: bool,
     uploads: JoinSet<Result<()>>,
+    buffers: Arc<Pool>,
     /// Bytes handed to the store.
     pub(super) uploaded_bytes: u64,
 }
@@ -42,6 +47,7 @@ impl Packs {
             nodes: None,
             filled: false,
             uploads: JoinSet::new(),
+            buffers: Arc::new(Pool::new(BUFFERS)),
             uploaded_bytes: 0,
         }
     }
@@ -57,6 +63,13 @@ impl Packs {
         self.uploaded_bytes = 0;
     }
 
+    fn begin(&self) -> Result<PackBuilder> {
+        let mut buffer = self.buffers.take();
+        // room for all of it at once: a buffer that grows is copied, and leaves its old places behind. What is not used is not touched.
+        buffer.reserve(self.tuning.pack_bytes.max(self.tuning.node_pack_bytes) / 8 * 9 + crate::frame::PLAIN_MAX);
+        PackBuilder::in_buffer(self.reader.domain(), self.lineage, self.sequence, self.filled, buffer)
+    }
+
     /// The pack that the next frame of nodes goes to: there is room for one of any size.
     pub(super) fn node_object(&mut self) -> Result<Object> {
         if let Some(nodes) = self.nodes.take_if(|nodes| nodes.len() >= self.tuning.node_pack_bytes) {
@@ -64,7 +77,7 @@ impl Packs {
             self.upload(nodes, true)?;
         }
         if self.nodes.is_none() {
-            self.nodes = Some(PackBuilder::new(self.reader.domain(), self.lineage, self.sequence, self.filled)?);
+            self.nodes = Some(self.begin()?);
         }
         self.nodes.as_ref().map(PackBuilder::object).ok_or(StoreError::Cancelled)
     }
@@ -87,7 +100,7 @@ impl Packs {
             self.upload(full, false)?;
         }
         if self.chunks.is_none() {
-            self.chunks = Some(PackBuilder::new(self.reader.domain(), self.lineage, self.sequence, self.filled)?);
+            self.chunks = Some(self.begin()?);
         }
         let pack = self.chunks.as_mut().ok_or(StoreError::Cancelled)?;
         pack.push(Contents::Chunks, codec, payload, plain_len)
@@ -96,7 +109,8 @@ impl Packs {
     /// Sends a finished pack; waits while too many are under way.
     fn upload(&mut self, pack: PackBuilder, is_nodes: bool) -> Result<()> {
         let object = pack.object();
-        let (name, bytes) = pack.finish()?;
+        let (name, buffer) = pack.finish_buffer()?;
+        let bytes = self.buffers.share(buffer);
         if let Some(scratch) = self.reader.scratch().filter(|_| is_nodes) {
             scratch.keep(object, &bytes);
         }

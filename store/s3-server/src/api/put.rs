@@ -11,7 +11,7 @@ use super::checksum::{self, Promised};
 use super::{Api, Context, condition, context, refuse};
 use crate::front::{Upload, UploadError};
 use crate::refusal;
-use crate::store::{Bucket, Change, Headers, Meta, ReceiveError, Received, StoreError};
+use crate::store::{Bucket, Change, Condition, Headers, Meta, ReceiveError, Received, StoreError};
 
 /// Bytes of user metadata, names and values, that S3 takes.
 const USER_METADATA: usize = 2048;
@@ -22,7 +22,10 @@ pub(super) async fn put(api: &Api, request: S3Request<PutObjectInput>) -> S3Resu
     let signed_digest = request.headers.get("x-amz-content-sha256").is_some_and(|value| value.len() == 64);
     let (mut input, trailers) = (request.input, request.trailing_headers);
     refuse_unknown(&input)?;
-    let condition = condition(&request.headers, input.if_none_match.as_ref(), input.if_match.as_ref())?;
+    let mut condition = condition(&request.headers, input.if_none_match.as_ref(), input.if_match.as_ref())?;
+    if context.unconditional {
+        condition = Condition::None;
+    }
     let bucket = api.store.bucket(&input.bucket)?;
     let length = length(&input, api.limit)?;
     let body = input.body.take().ok_or_else(|| S3Error::new(S3ErrorCode::IncompleteBody))?;

@@ -228,6 +228,15 @@ async fn a_listing_that_is_stale() {
 }
 
 #[tokio::test]
+async fn a_store_that_knows_no_conditions() {
+    let kit = Kit::start().await;
+    kit.script.always(Method::PUT, "fenced/", Fault::IgnoreCondition);
+    assert_eq!((kit.create("fenced/k", "one").await, kit.create("fenced/k", "two").await), (200, 200));
+    assert_eq!(kit.get("fenced/k").await, "two");
+    assert_eq!((kit.create("other/k", "one").await, kit.create("other/k", "two").await), (200, 412));
+}
+
+#[tokio::test]
 async fn requests_are_counted() {
     let kit = Kit::start().await;
     for n in 0..3 {

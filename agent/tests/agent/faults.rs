@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Stores that are gone, and holders that are replaced.
+
+use crate::kit::{Lab, in_time};
+use holdfast_agent::{AgentError, Phase};
+use holdfast_s3_server::Fault;
+use holdfast_store::StoreError;
+use holdfast_store::write::Takeover;
+use http::{Method, StatusCode};
+use std::fs;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_gone_costs_only_lag() {
+    let lab = Lab::start().await;
+    let mut agent = lab.agent().await;
+    fs::write(lab.path("state/file"), b"first").expect("a file");
+    let first = agent.flush().await;
+    let away = [Method::PUT, Method::GET, Method::HEAD];
+    away.iter().for_each(|method| lab.script.always(method.clone(), "", Fault::Answer(StatusCode::SERVICE_UNAVAILABLE)));
+    fs::write(lab.path("state/file"), b"second").expect("a file");
+    let lagging = agent.until(|status| status.trouble.is_some() && status.lag.is_some()).await;
+    assert_eq!(lagging.phase, Phase::Protecting);
+    assert_eq!(lagging.checkpoint.expect("the last one").sequence, first.sequence);
+    let asked = agent.ask().await;
+    fs::write(lab.path("state/more"), b"third").expect("a file");
+    lab.script.clear();
+    let flushed = in_time(asked).await.expect("an answer").expect("durable");
+    assert!(flushed.sequence > first.sequence);
+    let last = agent.flush().await;
+    let (_, files) = lab.restored(last.sequence).await;
+    assert_eq!(files["file"], b"second");
+    assert_eq!(files["more"], b"third");
+    let well = agent.until(|status| status.trouble.is_none() && status.lag.is_none()).await;
+    assert!(well.lag_max > lagging.lag.expect("lag") / 2, "the lag is remembered");
+    assert!(lab.script.fired() > 0);
+    agent.end().await;
+}
+
+/// Takes as long as a request may go unanswered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_is_never_answered_is_put_again() {
+    let lab = Lab::start().await;
+    let agent = lab.agent().await;
+    agent.flush().await;
+    lab.script.nth(Method::PUT, &lab.records(), 1, Fault::BlackHole);
+    fs::write(lab.path("state/file"), b"content").expect("a file");
+    let flushed = agent.flush().await;
+    assert_eq!(lab.script.fired(), 1);
+    assert_eq!(lab.restored(flushed.sequence).await.1["file"], b"content");
+    agent.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_lost_fences_nobody() {
+    let lab = Lab::start().await;
+    let agent = lab.agent().await;
+    agent.flush().await;
+    lab.script.nth(Method::PUT, &lab.records(), 1, Fault::ApplyThenDrop);
+    lab.script.nth(Method::PUT, &lab.records(), 3, Fault::ApplyThenAnswer(StatusCode::INTERNAL_SERVER_ERROR));
+    let mut last = 0;
+    for round in 0..4 {
+        fs::write(lab.path("state/file"), format!("round {round}")).expect("a file");
+        let flushed = agent.flush().await;
+        assert_eq!(flushed.sequence, last.max(flushed.sequence - 1) + 1, "no gaps");
+        last = flushed.sequence;
+    }
+    assert_eq!(lab.script.fired(), 2);
+    assert_eq!(lab.restored(last).await.1["file"], b"round 3");
+    agent.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_was_replaced_stops_and_says_so() {
+    let lab = Lab::start().await;
+    let mut old = lab.agent().await;
+    fs::write(lab.path("state/file"), b"old").expect("a file");
+    old.flush().await;
+    // the replacement, on another machine: another disk, another scratch space
+    let mut config = crate::kit::config(&lab.path("elsewhere"), &lab.path("other scratch"));
+    let held = lab.try_agent(config.clone()).await.map(|_| ()).expect_err("held");
+    assert!(matches!(held, AgentError::Store(StoreError::Held { .. })), "{held}");
+    config.takeover = Takeover::SameOwner;
+    let new = lab.try_agent(config).await.expect("taken over");
+    assert_eq!(fs::read(lab.path("elsewhere/file")).expect("restored"), b"old");
+    fs::write(lab.path("state/file"), b"too late").expect("a file");
+    let fenced = old.ended().await.expect_err("fenced");
+    assert!(matches!(fenced, AgentError::Store(StoreError::Fenced { .. })), "{fenced}");
+    assert_eq!(old.status.borrow().phase, Phase::Fenced);
+    let last = new.flush().await;
+    assert_eq!(lab.restored(last.sequence).await.1["file"], b"old", "the replaced writer's change is in no history");
+    new.end().await;
+}

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Agents on real directories, against a real S3 server that fails on purpose.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "a test may stop at once")]
+
+mod disks;
+mod faults;
+mod flushes;
+mod kit;
+mod restarts;

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a restart costs.
+
+use crate::kit::Lab;
+use rustix::fs::inotify;
+use std::fs;
+use std::mem::MaybeUninit;
+use std::path::Path;
+
+/// Two packs' worth of files that don't compress, in directories.
+fn fill(state: &Path) {
+    let mut seed = 1_u64;
+    for directory in 0..8 {
+        fs::create_dir_all(state.join(format!("d{directory}"))).expect("a directory");
+        for file in 0..16 {
+            let mut bytes = Vec::with_capacity(64 << 10);
+            while bytes.len() < 64 << 10 {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                bytes.extend_from_slice(&seed.to_le_bytes());
+            }
+            fs::write(state.join(format!("d{directory}/f{file}")), bytes).expect("a file");
+        }
+    }
+}
+
+/// Hears of files that are opened or read beneath these directories.
+struct Spy(rustix::fd::OwnedFd);
+
+impl Spy {
+    fn on(state: &Path) -> Self {
+        let spy = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC).expect("inotify");
+        for directory in fs::read_dir(state).expect("a directory") {
+            let path = directory.expect("an entry").path();
+            inotify::add_watch(&spy, &path, inotify::WatchFlags::OPEN | inotify::WatchFlags::ACCESS).expect("watched");
+        }
+        Self(spy)
+    }
+
+    fn opened(&self) -> Vec<String> {
+        let mut buffer = [const { MaybeUninit::uninit() }; 4096];
+        let mut reader = inotify::Reader::new(&self.0, &mut buffer);
+        let mut opened = Vec::new();
+        while let Ok(event) = reader.next() {
+            let is_directory = event.events().contains(inotify::ReadFlags::ISDIR);
+            opened.extend(event.file_name().filter(|_| !is_directory).map(|name| name.to_string_lossy().into_owned()));
+        }
+        opened
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_not_changed_is_neither_read_nor_stored_again() {
+    let lab = Lab::start().await;
+    fill(&lab.path("state"));
+    let spy = Spy::on(&lab.path("state"));
+    let agent = lab.agent().await;
+    let first = agent.flush().await;
+    agent.end().await;
+    assert!(spy.opened().len() >= 128, "the spy hears: every file was read once");
+    let (records, packs) = lab.puts();
+    assert!(packs >= 1, "so much goes to packs");
+    let agent = lab.agent().await;
+    let again = agent.flush().await;
+    agent.end().await;
+    assert_eq!(again, first, "the state is the same, and so is its checkpoint");
+    assert_eq!(spy.opened(), Vec::<String>::new());
+    assert_eq!(lab.puts(), (records + 2, packs), "a claim and a seal, nothing else");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_scratch_space_costs_no_upload() {
+    let lab = Lab::start().await;
+    fill(&lab.path("state"));
+    let agent = lab.agent().await;
+    let first = agent.flush().await;
+    agent.end().await;
+    let (records, packs) = lab.puts();
+    fs::remove_dir_all(lab.path("scratch")).expect("lost");
+    let agent = lab.agent().await;
+    assert_eq!(agent.flush().await, first);
+    fs::write(lab.path("state/d0/f0"), b"changed").expect("a file");
+    agent.flush().await;
+    let status = agent.end().await;
+    assert!(status.uploaded_bytes < 64 << 10, "{} bytes for one small file", status.uploaded_bytes);
+    assert_eq!(lab.puts(), (records + 3, packs), "a claim, a checkpoint and a seal");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_disk_comes_back_before_anything_may_start() {
+    let lab = Lab::start().await;
+    fill(&lab.path("state"));
+    let agent = lab.agent().await;
+    agent.flush().await;
+    agent.end().await;
+    let was = crate::kit::files(&lab.path("state"));
+    fs::remove_dir_all(lab.path("state")).expect("lost");
+    let (_, packs) = lab.puts();
+    let agent = lab.agent().await;
+    let restored = agent.restored.as_ref().expect("restored");
+    assert_eq!(restored.root, restored.root_on_disk);
+    assert!(crate::kit::files(&lab.path("state")) == was, "every file is as it was");
+    agent.flush().await;
+    agent.end().await;
+    assert_eq!(lab.puts().1, packs, "what was restored needs no upload");
+}

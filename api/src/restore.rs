@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `StateRestore`: bring a state back, in place or beside the original.
+
+#![allow(unreachable_pub, reason = "the derive of KubeSchema makes public structs inside functions")]
+#![allow(clippy::duplicated_attributes, reason = "columns have types, and reasons are columns")]
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+/// What to bring back, and where.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[kube(
+    group = "holdfast.dev",
+    version = "v1alpha1",
+    kind = "StateRestore",
+    plural = "staterestores",
+    shortname = "hfr",
+    category = "holdfast",
+    namespaced,
+    status = "StateRestoreStatus",
+    derive = "PartialEq",
+    doc = "Brings a state back, in place or beside the original. It never does nothing silently: its receipts say what was restored.",
+    printcolumn(name = "Succeeded", type_ = "string", json_path = ".status.conditions[?(@.type==\"Succeeded\")].status"),
+    printcolumn(name = "To", type_ = "date", json_path = ".status.restoredTo"),
+    printcolumn(name = "Receipts", type_ = "integer", json_path = ".status.receiptCount"),
+    printcolumn(name = "Written", type_ = "integer", json_path = ".status.writtenBytes", priority = 1),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Succeeded\")].reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("self == oldSelf", "a restore is done once: create another StateRestore instead of changing this one"))]
+pub struct StateRestoreSpec {
+    /// Which state.
+    pub source: SourceSpec,
+    /// Where to. Left out: in place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elsewhere: Option<ElsewhereSpec>,
+    /// What is agreed to beforehand.
+    #[serde(default)]
+    pub accept: AcceptSpec,
+    /// Only plan it, and say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Which state: exactly one of snapshot, time and checkpoint.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("(has(self.snapshot) ? 1 : 0) + (has(self.time) ? 1 : 0) + (has(self.checkpoint) ? 1 : 0) == 1",
+        "must say one of snapshot, time and checkpoint: write for example {snapshot: nightly-1}"),
+    validation = ("!has(self.time) || size(self.policies) > 0", "time needs policies, to say whose state: write policies: [<name of a StatePolicy>]")
+)]
+pub struct SourceSpec {
+    /// A StateSnapshot of this namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub snapshot: Option<String>,
+    /// The newest consistent state at or before this moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Time>,
+    /// One checkpoint of one lineage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<CheckpointSpec>,
+    /// Only replicas under these StatePolicies. Left empty: everything the snapshot holds.
+    #[serde(default)]
+    #[schemars(length(max = 64), inner(length(max = 253)))]
+    pub policies: Vec<String>,
+}
+
+/// One checkpoint of one lineage.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckpointSpec {
+    /// The StateLineage.
+    #[schemars(length(min = 1, max = 253))]
+    pub lineage: String,
+    /// The checkpoint's number.
+    #[schemars(range(min = 1, max = 9_007_199_254_740_991_i64))]
+    pub sequence: i64,
+}
+
+/// A new workload beside the original.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ElsewhereSpec {
+    /// The namespace, which must exist.
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: String,
+    /// What is put before the workloads' names. Left empty: nothing, which another namespace allows.
+    #[serde(default)]
+    #[schemars(length(max = 30))]
+    pub name_prefix: String,
+}
+
+/// What is agreed to beforehand.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct AcceptSpec {
+    /// The workload runs another image than the state was captured with.
+    #[serde(default)]
+    pub different_image: bool,
+    /// All pods end together, whatever a PodDisruptionBudget says.
+    #[serde(default)]
+    pub disruption: bool,
+    /// A fuzzy checkpoint is restored where no clean one is.
+    #[serde(default)]
+    pub fuzzy: bool,
+}
+
+/// What came of it.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct StateRestoreStatus {
+    /// Succeeded: every receipt is there and its roots agree. Unknown while it goes on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// What would be done, or stands in the way, in sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub plan: Vec<String>,
+    /// The moment of the state that was restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored_to: Option<Time>,
+    /// How many replicas have given a receipt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt_count: Option<i32>,
+    /// How much was written to disks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_bytes: Option<i64>,
+    /// The receipts, as far as they fit here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub receipts: Vec<ReceiptStatus>,
+}
+
+/// What one replica's restore proves.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ReceiptStatus {
+    /// The StateLineage.
+    pub lineage: String,
+    /// The checkpoint.
+    pub sequence: i64,
+    /// The root asked for.
+    pub root_asked: String,
+    /// The root computed from disk.
+    pub root_found: String,
+    /// How much could not be restored as it was.
+    pub deviations: i32,
+}

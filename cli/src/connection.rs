@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Whom the commands talk to: a running coordinator, or one in this process over a repository. Both speak gRPC.
+
+use crate::exit::Usage;
+use crate::repo::RepoArgs;
+use anyhow::Context;
+use clap::Args;
+use holdfast_agent::grant::Granted;
+use holdfast_agent::remote::RemoteTransport;
+use holdfast_coordinator::{Access, Config, Coordinator, InProcess};
+use holdfast_proto::problem::{Problem, Reason};
+use holdfast_proto::v1::file_service_client::FileServiceClient;
+use holdfast_proto::v1::lineage_service_client::LineageServiceClient;
+use holdfast_proto::v1::restore_service_client::RestoreServiceClient;
+use holdfast_proto::v1::snapshot_service_client::SnapshotServiceClient;
+use holdfast_store::repository::Repository;
+use holdfast_store::transport::{Retries, Retrying, Transport};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+
+/// Where the state is: in a repository, or behind a coordinator.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ConnectArgs {
+    #[command(flatten)]
+    pub(crate) repo: RepoArgs,
+    /// Ask a running coordinator instead of the repository
+    #[arg(long, env = "HOLDFAST_COORDINATOR", value_name = "URL", help_heading = "Coordinator")]
+    coordinator: Option<String>,
+    /// A file with the coordinator's token [default: the environment's HOLDFAST_TOKEN]
+    #[arg(long, env = "HOLDFAST_TOKEN_FILE", value_name = "FILE", help_heading = "Coordinator")]
+    token_file: Option<PathBuf>,
+    /// What shares keys [default: default; to find lineages: all]
+    #[arg(long, env = "HOLDFAST_DOMAIN", value_name = "NAME", global = false)]
+    domain: Option<String>,
+}
+
+/// The answers of a page may be long.
+const ANSWER_MAX: usize = 32 << 20;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+type Speaker = InterceptedService<Channel, Bearer>;
+
+/// A connection to a coordinator.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    speaker: Speaker,
+    channel: Channel,
+    bearer: Bearer,
+    repository: Option<Repository>,
+    domain: Option<String>,
+    /// The coordinator in this process; it ends with the connection.
+    _in_process: Option<InProcess>,
+}
+
+/// What a coordinator answered instead of what it was asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Remote {
+    pub(crate) code: Code,
+    /// What programs can tell.
+    pub(crate) reason: Option<Reason>,
+    message: String,
+}
+
+/// The answer as an error of this program.
+pub(crate) fn remote(status: Status) -> Remote {
+    let Problem { code, message, reason, .. } = Problem::of(&status);
+    let message = match reason {
+        _ if message.is_empty() => format!("the coordinator answered: {}", code.description()),
+        Some(Reason::Unauthenticated) => format!("the coordinator asks for its token ({message}): check --token-file or HOLDFAST_TOKEN"),
+        None if code == Code::Unavailable => format!("the coordinator can't be reached: {message}"),
+        _ => message,
+    };
+    Remote { code, reason, message }
+}
+
+/// Sends the token along.
+#[derive(Debug, Clone)]
+pub(crate) struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
+}
+
+enum Place {
+    Repository,
+    Coordinator(String),
+}
+
+impl ConnectArgs {
+    /// Where to go. What was written on the command line counts more than the environment.
+    fn place(&self) -> Result<Place, Usage> {
+        let from_env = |value: &str, name: &str| std::env::var(name).is_ok_and(|env| env == value);
+        match (&self.coordinator, &self.repo.repo) {
+            (None, None) => Err(Usage(
+                "where is the state? Give --repo s3://bucket/prefix (or set HOLDFAST_REPO), or --coordinator http://host:port".to_owned(),
+            )),
+            (None, Some(_)) => Ok(Place::Repository),
+            (Some(url), None) => Ok(Place::Coordinator(url.clone())),
+            (Some(url), Some(repo)) => {
+                match (from_env(url, "HOLDFAST_COORDINATOR"), from_env(repo, "HOLDFAST_REPO")) {
+                    (false, true) => Ok(Place::Coordinator(url.clone())),
+                    (true, false) => Ok(Place::Repository),
+                    _ => Err(Usage("both a repository and a coordinator are given: name one, by --repo or by --coordinator".to_owned())),
+                }
+            }
+        }
+    }
+
+    fn token(&self) -> anyhow::Result<Option<MetadataValue<Ascii>>> {
+        let token = match &self.token_file {
+            Some(path) => std::fs::read_to_string(path).with_context(|| format!("read the token from {}", path.display()))?,
+            None => match std::env::var("HOLDFAST_TOKEN") {
+                Ok(token) => token,
+                Err(_) => return Ok(None),
+            },
+        };
+        let mut value: MetadataValue<Ascii> = format!("Bearer {}", token.trim())
+            .parse()
+            .map_err(|_| Usage("the token has characters that no token has: check --token-file or HOLDFAST_TOKEN".to_owned()))?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+
+    /// Connects.
+    pub(crate) async fn connect(&self) -> anyhow::Result<Connection> {
+        match self.place()? {
+            Place::Coordinator(url) => self.connect_to(&url).await,
+            Place::Repository => {
+                let repository = self.repo.open().await?;
+                let owner = crate::run::owner(None);
+                let coordinator = Coordinator::new(Config { repository: repository.clone(), owner, access: Access::Open });
+                let (channel, in_process) = coordinator.in_process().await.context("start a coordinator in this process")?;
+                Ok(self.connection(channel, None, Some(repository), Some(in_process)))
+            }
+        }
+    }
+
+    async fn connect_to(&self, url: &str) -> anyhow::Result<Connection> {
+        let wrong = || Usage(format!("{url:?} is not a coordinator: write http://host:port"));
+        if !url.starts_with("http://") {
+            let tls = "this version of Holdfast does not speak TLS to a coordinator yet";
+            return Err(if url.starts_with("https://") { Usage(format!("{tls}: write http://host:port")) } else { wrong() }.into());
+        }
+        let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|_| wrong())?.connect_timeout(CONNECT_TIMEOUT);
+        let unreachable = |error: tonic::transport::Error| {
+            let cause = std::iter::successors(std::error::Error::source(&error), |error| error.source()).last();
+            let message = format!("can't reach the coordinator at {url}: {}", cause.map_or_else(|| error.to_string(), ToString::to_string));
+            Remote { code: Code::Unavailable, reason: None, message }
+        };
+        let channel = endpoint.connect().await.map_err(unreachable)?;
+        Ok(self.connection(channel, self.token()?, None, None))
+    }
+
+    fn connection(
+        &self,
+        channel: Channel,
+        token: Option<MetadataValue<Ascii>>,
+        repository: Option<Repository>,
+        in_process: Option<InProcess>,
+    ) -> Connection {
+        let bearer = Bearer(token);
+        let speaker = InterceptedService::new(channel.clone(), bearer.clone());
+        Connection { speaker, channel, bearer, repository, domain: self.domain.clone(), _in_process: in_process }
+    }
+}
+
+impl Connection {
+    /// What protected states there are, and their points in time.
+    pub(crate) fn lineages(&self) -> LineageServiceClient<Speaker> {
+        LineageServiceClient::new(self.speaker.clone()).max_decoding_message_size(ANSWER_MAX)
+    }
+
+    /// Their files.
+    pub(crate) fn files(&self) -> FileServiceClient<Speaker> {
+        FileServiceClient::new(self.speaker.clone()).max_decoding_message_size(ANSWER_MAX)
+    }
+
+    /// Named sets of checkpoints.
+    pub(crate) fn snapshots(&self) -> SnapshotServiceClient<Speaker> {
+        SnapshotServiceClient::new(self.speaker.clone()).max_decoding_message_size(ANSWER_MAX)
+    }
+
+    /// Restores.
+    pub(crate) fn restores(&self) -> RestoreServiceClient<Speaker> {
+        RestoreServiceClient::new(self.speaker.clone()).max_decoding_message_size(ANSWER_MAX)
+    }
+
+    /// The repository, if it is read from here.
+    pub(crate) const fn repository(&self) -> Option<&Repository> {
+        self.repository.as_ref()
+    }
+
+    /// What a grant lets read: straight from the store if the repository is at hand, else through the coordinator's relay.
+    pub(crate) fn transport(&self, grant: &Granted) -> Arc<dyn Transport> {
+        match &self.repository {
+            Some(repository) => Arc::clone(repository.transport()),
+            None => {
+                let relay = RemoteTransport::new(self.channel.clone(), grant.token.clone()).authorized(self.bearer.0.clone());
+                Arc::new(Retrying::new(Arc::new(relay), Retries::default()))
+            }
+        }
+    }
+
+    /// The domain that was named.
+    pub(crate) fn domain(&self) -> Option<&str> {
+        self.domain.as_deref()
+    }
+}

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Chosen files held against a tree, one by one: for restores after which a target holds more, or less, than a checkpoint.
+
+use holdfast_store::disk::{Dir, FileInfo, FileKind, xattr};
+use holdfast_store::reader::Reader;
+use holdfast_store::restore::{DEVIATIONS_MAX, Deviation, RestoreError, Target};
+use holdfast_store::tree::inode::encode_xattrs;
+use holdfast_store::tree::{Body, Content, Cursor, Directory, Entry, Inode, MapRef, Name, RootItem, Xattrs, cursor};
+use rustix::fd::OwnedFd;
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What to hold against what.
+pub(super) struct Request<'a> {
+    pub(super) reader: &'a Arc<Reader>,
+    pub(super) roots: &'a [RootItem],
+    pub(super) targets: &'a [Target],
+    /// Only at and below these; empty: everything.
+    pub(super) select: &'a [(String, Vec<Name>)],
+    /// Whether files were given to their owners.
+    pub(super) owners: bool,
+    pub(super) cancel: &'a AtomicBool,
+}
+
+struct Verifier<'a> {
+    request: &'a Request<'a>,
+    root: &'a RootItem,
+    names: Vec<Name>,
+    found: Vec<Deviation>,
+    count: u64,
+}
+
+type Result<T> = std::result::Result<T, RestoreError>;
+
+/// Differences, the first hundred and how many there are. What a target holds besides is none.
+pub(super) fn verify(request: &Request<'_>) -> Result<(Vec<Deviation>, u64)> {
+    let (mut found, mut count) = (Vec::new(), 0);
+    for target in request.targets {
+        let Some(root) = request.roots.iter().find(|root| root.label == target.label) else { continue };
+        let mut verifier = Verifier { request, root, names: Vec::new(), found: Vec::new(), count: 0 };
+        verifier.directory(&target.dir, &root.entries())?;
+        count += verifier.count;
+        found.extend(verifier.found);
+    }
+    found.truncate(DEVIATIONS_MAX);
+    Ok((found, count))
+}
+
+impl Verifier<'_> {
+    fn differ(&mut self, what: impl Into<String>) {
+        self.count += 1;
+        if self.found.len() < DEVIATIONS_MAX {
+            let parts: Vec<_> = self.names.iter().map(Name::as_bytes).collect();
+            self.found.push(Deviation { path: parts.join(&b'/'), what: what.into() });
+        }
+    }
+
+    /// Whether the path at hand is chosen; `None`: something beneath it may be.
+    fn chosen(&self) -> Option<bool> {
+        let mut above = false;
+        for (_, path) in self.request.select.iter().filter(|(label, _)| *label == self.root.label) {
+            if self.names.starts_with(path) {
+                return Some(true);
+            }
+            above |= path.starts_with(&self.names);
+        }
+        match (self.request.select.is_empty(), above) {
+            (true, _) => Some(true),
+            (_, true) => None,
+            (_, false) => Some(false),
+        }
+    }
+
+    fn directory(&mut self, dir: &Dir, map: &MapRef<Directory>) -> Result<()> {
+        let reader = self.request.reader;
+        let mut entries = Cursor::new(&**reader, map)?;
+        while let Some((name, entry)) = entries.next(&**reader)? {
+            if self.request.cancel.load(Ordering::Relaxed) {
+                return Err(RestoreError::Cancelled);
+            }
+            self.names.push(name.clone());
+            if let wanted @ (None | Some(true)) = self.chosen() {
+                self.entry(dir, &name, &entry, wanted.is_some())?;
+            }
+            self.names.pop();
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, dir: &Dir, name: &Name, entry: &Entry, whole: bool) -> Result<()> {
+        let reader = self.request.reader;
+        let linked = match entry {
+            Entry::Inode(_) => None,
+            Entry::Link(group) => cursor::get(&**reader, &self.root.links, &group.to_be_bytes())?.map(|item| item.inode),
+        };
+        let inode = match (entry, &linked) {
+            (Entry::Inode(inode), _) => &**inode,
+            (_, Some(inode)) => inode,
+            (_, None) => {
+                self.differ("it is a hard link to nothing");
+                return Ok(());
+            }
+        };
+        let info = match dir.info(name) {
+            Ok(info) => info,
+            Err(error) => {
+                self.differ(error.to_string());
+                return Ok(());
+            }
+        };
+        if whole {
+            self.described(inode, &info);
+        }
+        match &inode.body {
+            Body::Directory { map, .. } => match dir.open_dir(name) {
+                Ok(sub) => {
+                    if whole {
+                        self.attributes(inode, xattr::read(sub.fd()))?;
+                    }
+                    self.directory(&sub, map)
+                }
+                Err(error) => {
+                    self.differ(error.to_string());
+                    Ok(())
+                }
+            },
+            Body::File { size, content } if info.kind == FileKind::File => match dir.open_file(name) {
+                Ok(fd) => {
+                    self.attributes(inode, xattr::read(&fd))?;
+                    self.content(&fd, *size, content, &info)
+                }
+                Err(error) => {
+                    self.differ(error.to_string());
+                    Ok(())
+                }
+            },
+            Body::Symlink(target) if !dir.read_link(name).is_ok_and(|found| *found == **target) => {
+                self.differ("it leads elsewhere");
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn described(&mut self, inode: &Inode, info: &FileInfo) {
+        let kind = match &inode.body {
+            Body::File { .. } => FileKind::File,
+            Body::Directory { .. } => FileKind::Directory,
+            Body::Symlink(_) => FileKind::Symlink,
+            Body::Fifo => FileKind::Fifo,
+            Body::Socket => FileKind::Socket,
+            Body::CharDevice(..) => FileKind::CharDevice,
+            Body::BlockDevice(..) => FileKind::BlockDevice,
+        };
+        if info.kind != kind {
+            return self.differ("it is something else");
+        }
+        if info.mode != inode.mode && kind != FileKind::Symlink {
+            self.differ(format!("its mode is {:04o} and was {:04o}", info.mode, inode.mode));
+        }
+        if self.request.owners && (info.uid, info.gid) != (inode.uid, inode.gid) {
+            self.differ(format!("it belongs to {}:{} and belonged to {}:{}", info.uid, info.gid, inode.uid, inode.gid));
+        }
+        if info.mtime != inode.mtime {
+            self.differ("it was modified at another time");
+        }
+    }
+
+    fn attributes(&mut self, inode: &Inode, found: io::Result<xattr::List>) -> Result<()> {
+        let expected = match &inode.xattrs {
+            Xattrs::None => Vec::new(),
+            Xattrs::Inline(bytes) => bytes.to_vec(),
+            Xattrs::Chunk { len, id, place } => self.request.reader.chunk(place, *len, id)?,
+        };
+        match found {
+            Ok(list) if list.is_empty() && expected.is_empty() => {}
+            Ok(list) if encode_xattrs(&list) == expected => {}
+            Ok(_) => self.differ("its extended attributes are others"),
+            Err(error) => self.differ(error.to_string()),
+        }
+        Ok(())
+    }
+
+    fn content(&mut self, fd: &OwnedFd, size: u64, content: &Content, info: &FileInfo) -> Result<()> {
+        if info.size != size {
+            self.differ(format!("it has {} bytes and had {size}", info.size));
+            return Ok(());
+        }
+        let reader = self.request.reader;
+        let identity = &reader.domain().keys.identity;
+        let whole = || read(fd, 0, usize::try_from(size).unwrap_or(0));
+        let same = match content {
+            Content::None => is_empty(fd, 0, size),
+            Content::Inline(bytes) => whole().is_ok_and(|found| *found == **bytes),
+            Content::Chunk { id, .. } => whole().is_ok_and(|found| identity.chunk_id(&found) == *id),
+            Content::Extents { map, .. } => {
+                let (mut end, mut same) = (0, true);
+                let mut extents = Cursor::new(&**reader, map)?;
+                while let Some(extent) = extents.next(&**reader)? {
+                    let found = read(fd, extent.start, extent.len as usize);
+                    same &= is_empty(fd, end, extent.start) && found.is_ok_and(|found| identity.chunk_id(&found) == extent.id);
+                    end = extent.end();
+                }
+                same && is_empty(fd, end, size)
+            }
+        };
+        if !same {
+            self.differ("its bytes are others");
+        }
+        Ok(())
+    }
+}
+
+fn read(fd: &OwnedFd, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+    let mut buffer = vec![0; len];
+    let mut filled = 0;
+    while filled < len {
+        match rustix::io::pread(fd, &mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    buffer.truncate(filled);
+    Ok(buffer)
+}
+
+/// Whether a stretch holds no data, as far as the file system can tell holes from zeros.
+fn is_empty(fd: &OwnedFd, start: u64, end: u64) -> bool {
+    start >= end
+        || match rustix::fs::seek(fd, SeekFrom::Data(start)) {
+            Ok(data) => data >= end,
+            Err(error) => error == Errno::NXIO,
+        }
+}

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The program as people and scripts meet it: what it says, in both forms, and how it ends.
+
+mod checking;
+mod kit;
+mod looking;
+mod repositories;
+mod restoring;
+mod serving;
+mod snapshots;

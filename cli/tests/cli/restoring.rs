@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Restores: whole, in part, over what is there, and what is refused.
+
+use crate::kit::{Kit, redact, write};
+use std::fs;
+use std::path::Path;
+
+fn read(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).expect("a file")).into_owned()
+}
+
+#[test]
+fn a_whole_state_comes_back_with_a_receipt() {
+    let kit = Kit::seeded();
+    let to = kit.path("to");
+    let first = format!("{}", kit.checkpoints("web")[0]);
+    let dry = kit.json(&["restore", "--dry-run", "--checkpoint", &first, to.to_str().expect("text")]).json();
+    assert_eq!((dry["dry_run"].as_bool(), dry["occupied"].as_bool()), (Some(true), Some(false)));
+    assert!(!to.exists(), "a dry run changes nothing");
+    let ran = kit.run(&["restore", "--checkpoint", &first, to.to_str().expect("text")]);
+    let receipt = redact(&ran.text()).replace(to.to_str().expect("text"), "<to>");
+    for line in ["restored web #2 as of <time>", "into <to>", "root asked <id>", "root found <id>, equal", "in place 4 entries, 97.6 KiB"] {
+        assert!(receipt.contains(line), "{line:?} is not in {receipt}");
+    }
+    assert!(redact(&ran.err).contains("restore web #2, clean"), "{}", ran.err);
+    assert_eq!(read(&to.join("old")), "old\n");
+    assert_eq!(read(&to.join("changed")), "before\n");
+    assert_eq!(read(&to.join("journal/0001")).len(), 100_000);
+    assert!(!to.join("new").exists());
+}
+
+#[test]
+fn a_target_that_holds_something_is_refused_until_it_is_said_what_becomes_of_it() {
+    let kit = Kit::seeded();
+    let to = kit.path("to");
+    let target = to.to_str().expect("text");
+    let first = format!("{}", kit.checkpoints("web")[0]);
+    kit.run(&["restore", target]).text();
+    write(&to.join("mine"), b"mine\n");
+    let refused = kit.run(&["restore", "--checkpoint", &first, target]);
+    refused.refused(3, "is not empty: --keep-extra");
+    assert_eq!(read(&to.join("changed")), "after, longer\n", "nothing was touched");
+
+    let kept = kit.json(&["restore", "--checkpoint", &first, "--keep-extra", target]);
+    let receipt = kept.json();
+    assert_eq!((kept.code, receipt["proven_by"].as_str(), receipt["proven"].as_bool()), (0, Some("files"), Some(true)));
+    assert!(receipt["kept_files"].as_u64() >= Some(1), "{receipt}");
+    assert_eq!((read(&to.join("mine")), read(&to.join("changed"))), ("mine\n".to_owned(), "before\n".to_owned()));
+    assert!(to.join("new").exists());
+
+    let removed = kit.json(&["restore", "--checkpoint", &first, "--remove-extra", target]);
+    let receipt = removed.json();
+    assert_eq!((removed.code, receipt["proven_by"].as_str()), (0, Some("root")));
+    assert_eq!(receipt["root_asked"], receipt["root_found"]);
+    assert!(!to.join("mine").exists() && !to.join("new").exists());
+}
+
+#[test]
+fn chosen_paths_come_alone() {
+    let kit = Kit::seeded();
+    let to = kit.path("to");
+    let target = to.to_str().expect("text");
+    let receipt = kit.json(&["restore", target, "data/journal/0001"]);
+    assert_eq!((receipt.code, receipt.json()["proven_by"].as_str()), (0, Some("files")));
+    assert_eq!(read(&to.join("journal/0001")).len(), 100_000);
+    assert!(!to.join("changed").exists());
+    kit.run(&["restore", "--keep-extra", target, "data/nothing"]).refused(8, "nothing");
+    kit.run(&["restore", "--keep-extra", target, "journal/0001"]).refused(8, "paths begin with a label (data)");
+    kit.run(&["restore", "--keep-extra", target, "data/../x"]).refused(2, "'..'");
+}
+
+#[test]
+fn several_state_paths_have_places_of_their_own() {
+    let kit = Kit::new();
+    let (one, two) = (kit.path("one"), kit.path("two"));
+    for directory in [&one, &two] {
+        fs::create_dir(directory).expect("a directory");
+        write(&directory.join("file"), directory.as_os_str().as_encoded_bytes());
+    }
+    let states = [format!("one={}", one.display()), format!("two={}", two.display())];
+    kit.run(&["run", "--lineage", "pair", "--state", &states[0], "--state", &states[1], "--", "true"]).text();
+    let to = kit.path("to");
+    kit.run(&["restore", to.to_str().expect("text")]).text();
+    assert_eq!((read(&to.join("one/file")), read(&to.join("two/file"))), (one.display().to_string(), two.display().to_string()));
+    let apart = [kit.path("a"), kit.path("b")];
+    let places = [format!("one={}", apart[0].display()), format!("two={}", apart[1].display())];
+    kit.run(&["restore", "--to", &places[0]]).refused(2, "add --to two=DIR");
+    kit.run(&["restore", "--to", &places[0], "--to", &places[0]]).refused(2, "given twice");
+    kit.run(&["restore", "--to", "three=/tmp/x"]).refused(2, "no state path \"three\"");
+    kit.run(&["restore", "--to", &places[0], "--to", &places[1]]).text();
+    assert_eq!(read(&apart[1].join("file")), two.display().to_string());
+}
+
+#[test]
+fn what_is_lost_in_the_store_is_told_and_nothing_looks_whole() {
+    let kit = Kit::seeded();
+    for object in kit.objects("/packs/") {
+        fs::remove_file(object).expect("a file");
+    }
+    kit.script.always(http::Method::GET, "state/domains/", holdfast_s3_server::Fault::FlipByte { at: 200 });
+    let to = kit.path("to");
+    let ran = kit.run(&["restore", to.to_str().expect("text")]);
+    assert_eq!((ran.code, ran.any_text().as_str()), (6, ""), "{}", ran.err);
+    assert!(ran.err.contains("damaged"), "{}", ran.err);
+}

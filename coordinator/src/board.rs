@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The snapshots as they are known here, kept up to date for those who watch.
+
+use crate::clock::Clock;
+use crate::status;
+use holdfast_core::id::SnapshotId;
+use holdfast_core::time::Monotonic;
+use holdfast_proto::problem::Reason;
+use holdfast_store::repository::Repository;
+use holdfast_store::snapshot::{Snapshot, Snapshots};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Mutex, watch};
+use tonic::Status;
+
+/// The register is asked at most so often for what others did, however many watch.
+pub(crate) const POLL_EVERY: Duration = Duration::from_secs(3);
+/// Fewest characters of an id's beginning.
+const BEGINNING_MIN: usize = 4;
+
+/// The snapshots that exist, by number.
+pub(crate) type Known = Arc<BTreeMap<u64, Arc<Snapshot>>>;
+
+/// The snapshots as they are known here.
+#[derive(Debug)]
+pub(crate) struct Board {
+    pub(crate) snapshots: Snapshots,
+    clock: Clock,
+    polled: Mutex<Option<Monotonic>>,
+    known: watch::Sender<Known>,
+}
+
+impl Board {
+    pub(crate) fn new(repository: Repository, clock: Clock) -> Self {
+        let known = watch::Sender::new(Known::default());
+        Self { snapshots: Snapshots::new(repository), clock, polled: Mutex::default(), known }
+    }
+
+    /// Reads the register and tells those who watch.
+    pub(crate) async fn refresh(&self) -> Result<Known, Status> {
+        let mut polled = self.polled.lock().await;
+        self.read(&mut polled).await
+    }
+
+    /// As [`refresh`](Self::refresh), unless somebody did it a moment ago.
+    pub(crate) async fn poll(&self) -> Result<(), Status> {
+        let mut polled = self.polled.lock().await;
+        let now = self.clock.monotonic();
+        if polled.is_none_or(|polled| now.since(polled) >= POLL_EVERY) {
+            self.read(&mut polled).await?;
+        }
+        Ok(())
+    }
+
+    /// One at a time: an older answer must not be told after a newer one.
+    async fn read(&self, polled: &mut Option<Monotonic>) -> Result<Known, Status> {
+        let listed = self.snapshots.list().await.map_err(status::store)?;
+        let now: Known = Arc::new(listed.into_iter().map(|snapshot| (snapshot.number, snapshot)).collect());
+        self.known.send_if_modified(|known| {
+            let changed = known.keys().ne(now.keys());
+            if changed {
+                *known = Arc::clone(&now);
+            }
+            changed
+        });
+        *polled = Some(self.clock.monotonic());
+        Ok(now)
+    }
+
+    /// What is known, and each change of it.
+    pub(crate) fn watch(&self) -> watch::Receiver<Known> {
+        self.known.subscribe()
+    }
+
+    /// The snapshot with this name, id, or beginning of an id.
+    pub(crate) async fn find(&self, key: &str, field: &str) -> Result<Arc<Snapshot>, Status> {
+        if key.is_empty() {
+            return Err(status::invalid(field, "is empty"));
+        }
+        choose(self.refresh().await?.values(), key)
+    }
+
+    /// The id of a snapshot that exists, or that a full id names and that was deleted.
+    pub(crate) async fn id(&self, key: &str, field: &str) -> Result<SnapshotId, Status> {
+        match (self.find(key, field).await, key.parse::<SnapshotId>()) {
+            (Ok(found), _) => Ok(found.id),
+            (Err(status), Ok(id)) if status.code() == tonic::Code::NotFound => Ok(id),
+            (Err(status), _) => Err(status),
+        }
+    }
+}
+
+fn choose<'a>(snapshots: impl Iterator<Item = &'a Arc<Snapshot>>, key: &str) -> Result<Arc<Snapshot>, Status> {
+    let mut beginnings: Vec<&Arc<Snapshot>> = Vec::new();
+    for snapshot in snapshots {
+        if snapshot.name == key {
+            return Ok(Arc::clone(snapshot));
+        }
+        if key.len() >= BEGINNING_MIN && snapshot.id.to_string().starts_with(key) {
+            beginnings.push(snapshot);
+        }
+    }
+    match beginnings[..] {
+        [] => Err(status::not_found("snapshot", key)),
+        [one] => Ok(Arc::clone(one)),
+        _ => {
+            let message = format!("{key:?} is the beginning of {} ids: give more of it", beginnings.len());
+            Err(status::about(Reason::Ambiguous, message, "snapshot", key))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdfast_core::time::Timestamp;
+    use holdfast_proto::problem::Problem;
+    use holdfast_store::snapshot::Consistency;
+
+    fn snapshot(first: u8, name: &str) -> Arc<Snapshot> {
+        let mut id = [0xab; 16];
+        id[2] = first;
+        Arc::new(Snapshot {
+            number: first.into(),
+            id: SnapshotId::new(id),
+            name: name.to_owned(),
+            created: Timestamp::default(),
+            consistency: Consistency::Crash,
+            members: Vec::new(),
+            labels: BTreeMap::new(),
+        })
+    }
+
+    #[test]
+    fn names_count_before_beginnings_of_ids() {
+        let all = [snapshot(0x10, "nightly"), snapshot(0x11, "abab10"), snapshot(0x20, "x")];
+        let found = |key: &str| choose(all.iter(), key).map(|found| found.number).map_err(|status| Problem::of(&status).reason);
+        assert_eq!(found("nightly"), Ok(0x10));
+        assert_eq!(found("abab10"), Ok(0x11), "a name, although an id begins so");
+        assert_eq!(found("abab10ab"), Ok(0x10));
+        assert_eq!(found("abab1"), Err(Some(Reason::Ambiguous)));
+        assert_eq!(found("aba"), Err(Some(Reason::NotFound)), "too short");
+        assert_eq!(found("10abab"), Err(Some(Reason::NotFound)), "not the beginning");
+        assert_eq!(found("abac"), Err(Some(Reason::NotFound)));
+    }
+}

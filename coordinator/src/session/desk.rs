@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The shell of the sessions' table: carries what it says to connections and to those who wait.
+
+use super::{Action, Event, Guest, Outcome, Table};
+use crate::catalog::Key;
+use crate::clock::Clock;
+use crate::{convert, status};
+use holdfast_core::time::Monotonic;
+use holdfast_proto::problem::{Problem, Reason};
+use holdfast_proto::v1;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tonic::Status;
+
+/// Commands that wait for a connection; more means that it is dead.
+const QUEUE: usize = 64;
+
+/// What a session's connection is to do.
+#[derive(Debug)]
+pub(crate) enum Wire {
+    /// Send the command.
+    Flush { flush: u64, within: Duration },
+    /// Another has taken the place: say who, and end.
+    Replaced(String),
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    table: Table,
+    wires: HashMap<u64, mpsc::Sender<Wire>>,
+    waiters: HashMap<u64, oneshot::Sender<Outcome>>,
+    numbers: u64,
+}
+
+/// All sessions, and whoever waits for them.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    clock: Clock,
+    inner: Mutex<Inner>,
+}
+
+/// An open session; dropped, it is closed.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    desk: Arc<Desk>,
+    key: Key,
+    pub(crate) session: u64,
+    pub(crate) wires: mpsc::Receiver<Wire>,
+}
+
+impl Desk {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self { clock, inner: Mutex::default() }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn step(&self, event: Event) -> Vec<Action> {
+        let mut inner = self.inner();
+        let actions = inner.table.step(self.clock.monotonic(), event);
+        inner.perform(actions)
+    }
+
+    /// Opens a session.
+    pub(crate) fn open(self: &Arc<Self>, guest: Guest) -> Result<Seat, Status> {
+        let (key, name) = (guest.key, crate::catalog::text(&guest.names));
+        let (sender, wires) = mpsc::channel(QUEUE);
+        let mut inner = self.inner();
+        let mut actions = inner.table.step(self.clock.monotonic(), Event::Open(guest));
+        let session = match actions.first() {
+            Some(Action::Admit(session)) => *session,
+            Some(Action::Refuse(holder)) => {
+                let message = format!("lineage {name} has a newer agent: {holder}");
+                let problem = Problem::new(Reason::SessionReplaced, message).resource("lineage", name);
+                return Err(problem.retry_after(super::SILENCE_MAX).into());
+            }
+            _ => return Err(status::busy("sessions")),
+        };
+        actions.remove(0);
+        inner.wires.insert(session, sender);
+        inner.perform(actions);
+        Ok(Seat { desk: Arc::clone(self), key, session, wires })
+    }
+
+    /// Has the agent of a lineage make durable what is dirty, and says with which checkpoint it is.
+    ///
+    /// Cancel-safe: whoever stops waiting is forgotten.
+    pub(crate) async fn flush(&self, key: Key, within: Duration) -> Result<u64, Outcome> {
+        let deadline = self.clock.monotonic().plus(within);
+        let (sender, answer) = oneshot::channel();
+        let waiter = {
+            let mut inner = self.inner();
+            inner.numbers += 1;
+            let waiter = inner.numbers;
+            inner.waiters.insert(waiter, sender);
+            let actions = inner.table.step(self.clock.monotonic(), Event::Flush { key, waiter, deadline });
+            inner.perform(actions);
+            Waiter { desk: self, key, waiter }
+        };
+        let answer = tokio::time::timeout_at(self.clock.instant(deadline), answer).await;
+        drop(waiter);
+        match answer {
+            Ok(Ok(Outcome::Done(sequence))) => Ok(sequence),
+            Ok(Ok(other)) => Err(other),
+            Ok(Err(_)) => Err(Outcome::Gone),
+            Err(_) => Err(Outcome::Failed(format!("it took longer than {} s", within.as_secs_f32()))),
+        }
+    }
+
+    /// What the agent of a lineage says now.
+    pub(crate) fn live(&self, key: Key) -> Option<v1::Live> {
+        let (live, silence) = self.inner().table.live(self.clock.monotonic(), key)?;
+        let heard = convert::time(self.clock.now().minus(silence));
+        Some(v1::Live { heard: Some(heard), ..live })
+    }
+
+    /// Whether a lineage has an agent.
+    pub(crate) fn is_live(&self, key: Key) -> bool {
+        self.inner().table.live(Monotonic::default(), key).is_some()
+    }
+
+    /// The live lineages and their holders.
+    pub(crate) fn guests(&self) -> Vec<Guest> {
+        self.inner().table.guests().cloned().collect()
+    }
+}
+
+impl Inner {
+    /// Performs what can be done here; what is left is for the caller.
+    fn perform(&mut self, actions: Vec<Action>) -> Vec<Action> {
+        let mut left = Vec::new();
+        for action in actions {
+            match action {
+                Action::Replace { session, holder } => {
+                    // the end comes after what is queued; a connection that takes nothing is told by its own end
+                    if let Some(wire) = self.wires.remove(&session) {
+                        wire.try_send(Wire::Replaced(holder)).ok();
+                    }
+                }
+                Action::Ask { session, flush, within } => {
+                    // a full queue belongs to a dead connection: whoever waits has a deadline
+                    if let Some(wire) = self.wires.get(&session) {
+                        wire.try_send(Wire::Flush { flush, within }).ok();
+                    }
+                }
+                Action::Answer { waiter, outcome } => {
+                    if let Some(sender) = self.waiters.remove(&waiter) {
+                        sender.send(outcome).ok();
+                    }
+                }
+                other => left.push(other),
+            }
+        }
+        left
+    }
+}
+
+impl Seat {
+    /// The agent has reported.
+    pub(crate) fn heard(&self, live: v1::Live) {
+        self.desk.step(Event::Heard { key: self.key, session: self.session, live: Box::new(live) });
+    }
+
+    /// The agent has answered a flush.
+    pub(crate) fn flushed(&self, flush: u64, outcome: Outcome) {
+        self.desk.step(Event::Flushed { key: self.key, session: self.session, flush, outcome });
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.desk.step(Event::Close { key: self.key, session: self.session });
+        self.desk.inner().wires.remove(&self.session);
+    }
+}
+
+/// Somebody who waits; dropped, nobody does.
+struct Waiter<'a> {
+    desk: &'a Desk,
+    key: Key,
+    waiter: u64,
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.desk.step(Event::GiveUp { key: self.key, waiter: self.waiter });
+        self.desk.inner().waiters.remove(&self.waiter);
+    }
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Snapshots: all or nothing, once, and seen by those who watch.
+#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+
+mod kit;
+
+use holdfast_core::checkpoint::Quality;
+use holdfast_proto::problem::{Problem, Reason};
+use holdfast_proto::v1::snapshot_service_client::SnapshotServiceClient;
+use holdfast_proto::v1::watch_snapshots_response::Kind;
+use holdfast_proto::v1::{
+    CreateSnapshotRequest, DeleteSnapshotRequest, GetSnapshotRequest, ListSnapshotsRequest, Snapshot, WatchSnapshotsRequest,
+    WatchSnapshotsResponse,
+};
+use kit::{Agent, World, names, reason};
+use std::time::Duration;
+use tonic::transport::Channel;
+use tonic::{Status, Streaming};
+
+fn client(channel: &Channel) -> SnapshotServiceClient<Channel> {
+    SnapshotServiceClient::new(channel.clone())
+}
+
+async fn create(channel: &Channel, request: CreateSnapshotRequest) -> Result<Snapshot, Status> {
+    let mut request = tonic::Request::new(request);
+    request.set_timeout(Duration::from_secs(30));
+    Ok(client(channel).create_snapshot(request).await?.into_inner())
+}
+
+fn named(name: &str) -> CreateSnapshotRequest {
+    CreateSnapshotRequest { name: name.to_owned(), ..CreateSnapshotRequest::default() }
+}
+
+async fn delete(channel: &Channel, snapshot: &str) -> Result<(), Status> {
+    client(channel).delete_snapshot(DeleteSnapshotRequest { snapshot: snapshot.to_owned() }).await.map(|_| ())
+}
+
+async fn count(channel: &Channel) -> usize {
+    client(channel).list_snapshots(ListSnapshotsRequest::default()).await.expect("a list").into_inner().snapshots.len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn live_lineages_are_flushed_and_others_give_their_newest() {
+    let world = World::new().await;
+    let (mut live, mut asleep) = (world.writer("web-0").await, world.writer("web-1").await);
+    live.checkpoint().await;
+    let newest = asleep.checkpoint().await;
+    let served = world.serve().await;
+    let mut agent = Agent::open(served.channel.clone(), "web-0", 1).await.expect("a session");
+    let flush = async {
+        let asked = agent.flush().await;
+        let done = live.checkpoint().await;
+        agent.flushed(asked.id, done.sequence, "").await;
+        done
+    };
+    let (made, done) = tokio::join!(create(&served.channel, named("first")), flush);
+    let made = made.expect("a snapshot");
+    let member = |index: usize| {
+        let member: &holdfast_proto::v1::SnapshotMember = &made.members[index];
+        (member.checkpoint.as_ref().expect("a checkpoint").sequence, member.flushed)
+    };
+    assert_eq!((member(0), member(1)), ((done.sequence, true), (newest.sequence, false)));
+    assert!(made.skew_ns > 0);
+    let found = client(&served.channel).get_snapshot(GetSnapshotRequest { snapshot: made.id[..6].to_owned() }).await;
+    let found = found.expect("by the beginning of its id").into_inner();
+    assert_eq!((&found.name, found.skew_ns, found.members.len()), (&made.name, made.skew_ns, 2));
+    assert!(found.members[0].checkpoint.as_ref().expect("a checkpoint").totals.is_some());
+    assert_eq!(world.pins("web-0").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_can_not_be_a_member_fails_the_whole() {
+    let world = World::new().await;
+    let mut writer = world.writer("web-0").await;
+    writer.checkpoint().await;
+    let mut fuzzy = world.writer("web-1").await;
+    fuzzy.checkpoint_as(Quality::Fuzzy).await;
+    world.writer("web-2").await;
+    let served = world.serve().await;
+    let of = |lineages: &[&str]| CreateSnapshotRequest {
+        lineages: lineages.iter().map(|lineage| names(lineage)).collect(),
+        ..CreateSnapshotRequest::default()
+    };
+    let unknown = create(&served.channel, of(&["web-0", "web-9"])).await.expect_err("unknown");
+    let problem = Problem::of(&unknown);
+    assert_eq!(problem.reason, Some(Reason::NotFound));
+    assert_eq!(problem.resource, Some(("lineage".to_owned(), "default/web-9".to_owned())));
+    assert_eq!(reason(create(&served.channel, of(&["web-0", "web-1"])).await), Reason::OnlyFuzzy);
+    assert_eq!(reason(create(&served.channel, of(&["web-0", "web-2"])).await), Reason::NoCheckpoint);
+    let mut agent = Agent::open(served.channel.clone(), "web-0", 1).await.expect("a session");
+    let refuse = async {
+        let asked = agent.flush().await;
+        agent.flushed(asked.id, 0, "the disk is gone").await;
+    };
+    let (refused, ()) = tokio::join!(create(&served.channel, of(&["web-0"])), refuse);
+    assert_eq!(reason(refused), Reason::FlushFailed);
+    assert_eq!((count(&served.channel).await, world.pins("web-0").await, world.pins("web-1").await), (0, 0, 0));
+    drop(agent);
+    let empty = CreateSnapshotRequest { domain: "nothing".to_owned(), ..CreateSnapshotRequest::default() };
+    assert_eq!(reason(create(&served.channel, empty).await), Reason::NothingSelected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_may_be_repeated_and_a_name_is_taken_once() {
+    let world = World::new().await;
+    let mut writer = world.writer("web-0").await;
+    writer.checkpoint().await;
+    let served = world.serve().await;
+    let request = CreateSnapshotRequest { request_id: "nightly".to_owned(), ..named("n") };
+    let made = create(&served.channel, request.clone()).await.expect("a snapshot");
+    writer.checkpoint().await;
+    let again = create(&served.channel, request.clone()).await.expect("the same");
+    assert_eq!((&again.id, &again.members[0].checkpoint), (&made.id, &made.members[0].checkpoint));
+    let (one, two) = tokio::join!(
+        create(&served.channel, CreateSnapshotRequest { request_id: "x".to_owned(), ..named("x") }),
+        create(&served.channel, CreateSnapshotRequest { request_id: "x".to_owned(), ..named("x") })
+    );
+    assert_eq!(one.expect("one").id, two.expect("the same").id);
+    assert_eq!(reason(create(&served.channel, named("n")).await), Reason::NameTaken);
+    let unnamed = create(&served.channel, named("")).await.expect("a snapshot");
+    assert!(unnamed.name.starts_with("20"), "named after its time: {}", unnamed.name);
+    delete(&served.channel, "n").await.expect("deleted");
+    assert_eq!(reason(create(&served.channel, request).await), Reason::Deleted);
+    assert_eq!(reason(delete(&served.channel, "n").await), Reason::NotFound);
+    delete(&served.channel, &made.id).await.expect("a full id may be deleted again");
+    assert_eq!(count(&served.channel).await, 2);
+    assert_eq!(world.pins("web-0").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_come_in_pages_newest_first_and_by_label() {
+    let world = World::new().await;
+    let mut writer = world.writer("web-0").await;
+    writer.checkpoint().await;
+    let served = world.serve().await;
+    for number in 0..5 {
+        let labels = [("parity".to_owned(), (number % 2).to_string())].into();
+        create(&served.channel, CreateSnapshotRequest { labels, ..named(&format!("s{number}")) }).await.expect("a snapshot");
+    }
+    let all = async |labels: &[(&str, &str)]| {
+        let labels = labels.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect();
+        let mut request = ListSnapshotsRequest { page_size: 2, labels, ..ListSnapshotsRequest::default() };
+        let mut found = Vec::new();
+        loop {
+            let page = client(&served.channel).list_snapshots(request.clone()).await.expect("a page").into_inner();
+            found.extend(page.snapshots.into_iter().map(|snapshot| snapshot.name));
+            request.page_token = page.next_page_token;
+            if request.page_token.is_empty() {
+                return found;
+            }
+        }
+    };
+    assert_eq!(all(&[]).await, ["s4", "s3", "s2", "s1", "s0"]);
+    assert_eq!(all(&[("parity", "0")]).await, ["s4", "s2", "s0"]);
+    assert!(all(&[("parity", "2")]).await.is_empty());
+}
+
+async fn next(watch: &mut Streaming<WatchSnapshotsResponse>) -> (Kind, String) {
+    let told = tokio::time::timeout(Duration::from_secs(20), watch.message()).await.expect("in time");
+    let told = told.expect("a message").expect("a message");
+    (told.kind(), told.snapshot.map(|snapshot| snapshot.name).unwrap_or_default())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_watch_see_what_this_and_other_coordinators_do() {
+    let world = World::new().await;
+    let mut writer = world.writer("web-0").await;
+    writer.checkpoint().await;
+    let (served, other) = (world.serve().await, world.serve().await);
+    create(&served.channel, named("first")).await.expect("a snapshot");
+    let mut watch = client(&served.channel).watch_snapshots(WatchSnapshotsRequest {}).await.expect("a watch").into_inner();
+    assert_eq!(next(&mut watch).await, (Kind::Exists, "first".to_owned()));
+    assert_eq!(next(&mut watch).await, (Kind::Synced, String::new()));
+    create(&served.channel, named("second")).await.expect("a snapshot");
+    assert_eq!(next(&mut watch).await, (Kind::Created, "second".to_owned()));
+    create(&other.channel, named("third")).await.expect("a snapshot");
+    assert_eq!(next(&mut watch).await, (Kind::Created, "third".to_owned()));
+    delete(&other.channel, "first").await.expect("deleted");
+    assert_eq!(next(&mut watch).await, (Kind::Deleted, "first".to_owned()));
+}

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+# Everything a contributor runs by name. CI runs .ci/run, as `just ci` does.
+
+# What there is
+default:
+    @just --list --unsorted
+
+# The `holdfast` program, as it is released
+build:
+    cargo build --release
+
+# All tests
+test:
+    cargo test --workspace
+
+# Form and lints
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# The suite that every store must pass, on a MinIO that is installed and started for it
+conformance:
+    .ci/run conformance
+
+# How fast, how small: ratios, printed
+bench *arguments:
+    cargo build --release
+    python3 bench/bench.py {{arguments}}
+
+# See it work
+demo *arguments:
+    cargo run --release -- demo {{arguments}}
+
+# All that CI does; or only the named steps
+ci *steps:
+    .ci/run {{steps}}
+
+# Licences, bans and sources of dependencies; needs cargo-deny
+deny:
+    cargo deny check bans licenses sources
+
+# Write deploy/crds anew from api/src
+crds:
+    HOLDFAST_WRITE=1 cargo test -p holdfast-api --test crds
+
+# Write a repository of the present format into a directory that does not exist; as root
+vectors directory:
+    cargo run -p holdfast-tests --example write-format-v1 -- {{directory}}
