@@ -91,9 +91,8 @@ def own(args, processes):
         return program("holdfast", args.holdfast)
     if not os.path.exists(args.built):
         print(f"building {args.built}", flush=True)
-        processes.env |= {"HOME": os.environ.get("HOME", "/")}
-        manifest = os.path.join(PROJECT, "Cargo.toml")
-        processes.run(["cargo", "build", "--release", "--package", "holdfast", "--manifest-path", manifest], timeout=7200)
+        command = ["cargo", "build", "--release", "--package", "holdfast", "--manifest-path", os.path.join(PROJECT, "Cargo.toml")]
+        processes.run(command, {"HOME": os.environ.get("HOME", "/")}, timeout=7200)
     return args.built
 
 
@@ -181,7 +180,8 @@ def main():
     """Measures; the exit code says whether everything could be measured and came back as it was."""
     args = arguments()
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupted)
+        if signal.getsignal(number) != signal.SIG_IGN:  # which nohup asks for
+            signal.signal(number, interrupted)
     results = Results()
     try:
         with workplace(args.work):
@@ -191,7 +191,8 @@ def main():
             try:
                 measure(args, processes, results)
             finally:
-                signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                    signal.signal(number, signal.SIG_IGN)  # once is enough
                 processes.end_all()
                 clean(args, processes, last=True)
     except Failed as error:

@@ -34,8 +34,11 @@ def pages(lab):
         print(f"no XFS: {reason}", flush=True)
         return
     size = lab.args.size * MIB * 2 + 1024 * MIB
-    with Xfs(lab.work, size, lab.processes) as xfs:
-        changing(lab, "pages on XFS", lab.data("pages", xfs.point), dirty)
+    try:
+        with Xfs(lab.work, size, lab.processes) as xfs:
+            changing(lab, "pages on XFS", lab.data("pages", xfs.point), dirty)
+    except Failed as error:
+        lab.results.failed(f"pages on XFS: {error}")
 
 
 def dirty(root, number):

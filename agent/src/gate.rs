@@ -121,6 +121,7 @@ impl Gate {
         let found = self.roots.iter().map(find).collect::<Result<Vec<_>, _>>()?;
         let stored = self.stored().await?;
         let decision = decide(self.lineage, &found, stored, self.config.choices)?;
+        tracing::debug!(?found, ?stored, choices = ?self.config.choices, ?decision, "looked at the disk");
         Ok((found, decision))
     }
 

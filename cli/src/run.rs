@@ -28,8 +28,6 @@ pub(crate) struct RunArgs {
     /// A directory that is state; give it as LABEL=DIR to name it
     #[arg(long = "state", value_name = "DIR", required = true)]
     states: Vec<String>,
-    #[command(flatten)]
-    place: place::PlaceArgs,
     /// The name of this state's history [default: made of the first directory's path]
     #[arg(long, env = "HOLDFAST_LINEAGE", value_name = "NAME")]
     lineage: Option<String>,
@@ -81,6 +79,9 @@ pub(crate) struct RunArgs {
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
+    // the last, since its headings are those of whatever follows
+    #[command(flatten)]
+    place: place::PlaceArgs,
 }
 
 /// Runs it.

@@ -124,7 +124,6 @@ impl<'a> Story<'a> {
         option("--die-with", std::process::id().to_string().into());
         // its journal survives a kill at any moment, so it needs no quiet ones
         arguments.push("--accept-fuzzy".into());
-        if !self.workers.is_empty() && self.workers.len() == self.args.workers as usize { arguments.push("--no-restore".into()); } // BREAK
         arguments.push("--".into());
         arguments.push(std::env::current_exe().context("find this program")?.into());
         arguments.push("factoriser-worker".into());
@@ -227,7 +226,7 @@ impl<'a> Story<'a> {
             format!("    export HOLDFAST_DOMAIN={DOMAIN}"),
             "    holdfast lineages".to_owned(),
             format!("    holdfast timeline {}", lineage(VICTIM)),
-            format!("    holdfast restore {} /tmp/earlier --at '20 seconds ago' --accept-fuzzy", lineage(VICTIM)),
+            format!("    holdfast restore --lineage {} /tmp/earlier --at '20 seconds ago' --accept-fuzzy", lineage(VICTIM)),
             format!("    curl http://127.0.0.1:{}/progress", self.ports.last().copied().unwrap_or(0)),
         ];
         self.narrator.say("");

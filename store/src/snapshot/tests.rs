@@ -131,7 +131,7 @@ fn a_snapshot_is_taken_listed_and_deleted_with_its_pins() {
         pins.sort_unstable();
         assert_eq!(world.pins().await, pins);
         let elsewhere = Snapshots::new(world.repository().await);
-        assert_eq!(elsewhere.list().await.expect("a list"), [made.clone()]);
+        assert_eq!(elsewhere.list().await.expect("a list"), std::slice::from_ref(&made));
         assert!(matches!(snapshots.create(&world.proposal(2, "first")).await, Err(StoreError::NameTaken { .. })));
         assert_eq!(world.pins().await.len(), 2, "what was refused pins nothing");
         let renamed = Proposal { rename: true, ..world.proposal(2, "first") };

@@ -44,6 +44,20 @@ pub struct Options {
     pub credentials: Option<(String, String)>,
 }
 
+impl Options {
+    /// The region, where it can be told without asking anybody. With an endpoint of one's own there is nobody to ask: the SDK would look for
+    /// Amazon's metadata service on the network.
+    fn known_region(&self) -> Option<Region> {
+        let named = self.region.clone().map(Region::new);
+        let elsewhere = self.endpoint.is_some() && self.profile.is_none();
+        let set = |name| std::env::var(name).ok().filter(|region| !region.is_empty()).map(Region::new);
+        named.or_else(|| {
+            let environment = set("AWS_REGION").or_else(|| set("AWS_DEFAULT_REGION"));
+            elsewhere.then(|| environment.unwrap_or_else(|| Region::from_static("us-east-1")))
+        })
+    }
+}
+
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "s3://{}/{} at {}", self.bucket, self.prefix, self.endpoint.as_deref().unwrap_or("AWS"))
@@ -84,6 +98,9 @@ impl S3 {
         }
         if let Some((access, secret)) = &options.credentials {
             loader = loader.credentials_provider(Credentials::new(access, secret, None, None, "options"));
+        }
+        if let Some(region) = options.known_region() {
+            loader = loader.region(region);
         }
         let shared = loader.load().await;
         let region = options.region.clone().map(Region::new).or_else(|| shared.region().cloned());
