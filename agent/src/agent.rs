@@ -4,11 +4,11 @@
 use crate::capture::{Done, Job, Setting};
 use crate::clock::SystemClock;
 use crate::config::AgentConfig;
+use crate::dirty::Dirty;
 use crate::scratch::{LineageScratch, Memory};
 use crate::status::{LastCheckpoint, Phase, Status};
 use crate::watch::{Ear, Heard};
 use crate::{AgentError, capture, thread};
-use crate::dirty::Dirty;
 use holdfast_core::cadence::{Cadence, Next};
 use holdfast_core::time::Monotonic;
 use holdfast_store::StoreError;
@@ -165,7 +165,9 @@ impl Agent {
         self.cadence.changed(SystemClock.monotonic());
         let label = &self.config.paths[heard.root].label;
         self.dirty.add(label, &heard.path, heard.rescan);
-        if heard.moved && let Some((_, parent)) = heard.path.split_last() {
+        if heard.moved
+            && let Some((_, parent)) = heard.path.split_last()
+        {
             self.dirty.add(label, parent, false); // its own times have changed
         }
     }

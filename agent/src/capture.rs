@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One capture, from what is dirty to what is durable. Runs on a thread of its own.
 
+use crate::AgentError;
 use crate::clock::SystemClock;
 use crate::config::StatePath;
 use crate::watch::Watch;
-use crate::AgentError;
 use holdfast_core::checkpoint::{Quality, Scope, ScopeRoot, Totals};
 use holdfast_core::id::VolumeId;
 use holdfast_store::capture::{CaptureError, Checkpointing, Clock, Dirt, Old, Outcome, Request, Source, capture};
@@ -125,7 +125,13 @@ fn read(session: &mut Session, setting: &Setting, job: &Job) -> Result<Outcome, 
     capture(&request, &Old { roots: &roots, totals: &totals, reader: &reader }, &mut sink)
 }
 
-fn commit(session: &mut Session, setting: &Setting, job: &Job, outcome: Outcome, quality: Quality) -> Result<Option<Acknowledged>, AgentError> {
+fn commit(
+    session: &mut Session,
+    setting: &Setting,
+    job: &Job,
+    outcome: Outcome,
+    quality: Quality,
+) -> Result<Option<Acknowledged>, AgentError> {
     let now_better = session.quality() < Some(quality);
     if session.is_standing(&outcome.roots) && !now_better && !job.always && !session.composer().is_streaming() {
         session.refresh(outcome.roots);

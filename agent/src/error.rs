@@ -23,7 +23,9 @@ pub enum AgentError {
         source: std::io::Error,
     },
     /// A state path is no longer the directory that it was.
-    #[error("state path {path} is another directory than it was when this agent started: it was unmounted, moved or replaced; nothing is captured")]
+    #[error(
+        "state path {path} is another directory than it was when this agent started: it was unmounted, moved or replaced; nothing is captured"
+    )]
     Replaced {
         /// Which.
         path: PathBuf,
@@ -54,7 +56,9 @@ pub enum AgentError {
     #[error(transparent)]
     Capture(#[from] CaptureError),
     /// What was restored is not what was asked for.
-    #[error("the restored state is not checkpoint {sequence}: root {found} on disk, {asked} asked for; first difference: {first}")]
+    #[error(
+        "the restored state is not checkpoint {sequence}: root {found} on disk, {asked} asked for; first difference: {first}"
+    )]
     NotProven {
         /// The checkpoint.
         sequence: u64,

@@ -116,7 +116,8 @@ impl Gate {
     /// What is on disk, and what to do about it.
     async fn look(&self) -> Result<(Vec<Found>, Decision), AgentError> {
         let find = |root: &Root| {
-            marker::find(&root.path.label, &root.dir).map_err(|source| AgentError::StatePath { path: root.path.path.clone(), source })
+            marker::find(&root.path.label, &root.dir)
+                .map_err(|source| AgentError::StatePath { path: root.path.path.clone(), source })
         };
         let found = self.roots.iter().map(find).collect::<Result<Vec<_>, _>>()?;
         let stored = self.stored().await?;
@@ -196,7 +197,14 @@ impl Gate {
         Agent::new(Parts { config, opening, scratch, session, setting, ear, status, last }, restored)
     }
 
-    async fn restore(self, claimed: Claimed, setting: Setting, ear: Ear, sequence: u64, progress: Arc<Progress>) -> Result<Prepared, AgentError> {
+    async fn restore(
+        self,
+        claimed: Claimed,
+        setting: Setting,
+        ear: Ear,
+        sequence: u64,
+        progress: Arc<Progress>,
+    ) -> Result<Prepared, AgentError> {
         let Claimed { session, opening, .. } = claimed;
         let began = Instant::now();
         self.status.send_modify(|status| status.phase = Phase::Restoring);

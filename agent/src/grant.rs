@@ -114,7 +114,14 @@ impl TryFrom<v1::Grant> for Granted {
         let repository = RepositoryId::try_from(&*keys.repository)?;
         let keys = DomainKeys { id: DomainId::try_from(&*keys.domain)?, name: of.domain, secrets, identity };
         let expires = grant.expires.map(|at| timestamp(&at));
-        Ok(Self { domain: Arc::new(Domain { repository, keys }), lineage, name: of.lineage, token: grant.token, expires, write: grant.write })
+        Ok(Self {
+            domain: Arc::new(Domain { repository, keys }),
+            lineage,
+            name: of.lineage,
+            token: grant.token,
+            expires,
+            write: grant.write,
+        })
     }
 }
 

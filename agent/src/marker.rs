@@ -24,7 +24,10 @@ struct Written {
 }
 
 fn invalid() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "its Holdfast marker can't be understood; it was made by a newer version, or damaged")
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "its Holdfast marker can't be understood; it was made by a newer version, or damaged",
+    )
 }
 
 fn decode(bytes: &[u8]) -> io::Result<Marker> {

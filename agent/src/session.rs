@@ -128,7 +128,12 @@ impl Session {
     }
 
     /// Says how the agent is and passes on what it is asked, until `stop`; then says it once more and ends the session in good order.
-    pub async fn serve(mut self, mut status: watch::Receiver<Status>, commands: mpsc::Sender<Command>, stop: impl Future<Output = ()>) {
+    pub async fn serve(
+        mut self,
+        mut status: watch::Receiver<Status>,
+        commands: mpsc::Sender<Command>,
+        stop: impl Future<Output = ()>,
+    ) {
         let mut stop = pin!(stop);
         let mut told = true;
         loop {

@@ -62,7 +62,10 @@ impl Shared {
     }
 
     fn hear(&self, path: &Path, moved: bool) {
-        let Some((root, rest)) = self.roots.iter().enumerate().find_map(|(i, root)| Some((i, path.strip_prefix(root).ok()?))) else { return };
+        let Some((root, rest)) = self.roots.iter().enumerate().find_map(|(i, root)| Some((i, path.strip_prefix(root).ok()?)))
+        else {
+            return;
+        };
         let names: Option<Vec<_>> = rest.iter().map(|part| Name::new(part.as_bytes())).collect();
         let Some(path) = names else { return };
         if path.first().is_some_and(|first| holdfast_store::disk::is_own(first.as_bytes())) {
@@ -122,12 +125,12 @@ impl Watch {
         let roots = paths.iter().map(|path| path.path.clone()).collect();
         let (lost, heard, wake) = (AtomicBool::new(false), AtomicU64::new(0), tokio::sync::Notify::new());
         let shared = Arc::new(Shared { roots, sender, lost, heard, wake });
-        let config = Config::default()
-            .with_event_kinds(EventKindMask::CORE | EventKindMask::ACCESS_CLOSE)
-            .with_follow_symlinks(false);
+        let config =
+            Config::default().with_event_kinds(EventKindMask::CORE | EventKindMask::ACCESS_CLOSE).with_follow_symlinks(false);
         let hearing = Arc::clone(&shared);
         let watcher = INotifyWatcher::new(move |event| hearing.handle(event), config);
-        let watcher = watcher.inspect_err(|error| tracing::warn!(%error, "changes can't be watched; they will be found by scans")).ok();
+        let watcher =
+            watcher.inspect_err(|error| tracing::warn!(%error, "changes can't be watched; they will be found by scans")).ok();
         let incomplete = watcher.is_none();
         let inner = Arc::new(Mutex::new(Inner { watcher, watched: BTreeSet::new(), limit, incomplete }));
         let labels = Arc::new(paths.iter().map(|path| path.label.clone()).collect());

@@ -2,7 +2,14 @@
 //! Agents killed at random moments. This program is its own agent: started with arguments of its own it protects a directory and does
 //! what it is told on standard input, until it is killed.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs, reason = "a test may stop at once")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "a test may stop at once"
+)]
 
 #[path = "agent/kit.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]

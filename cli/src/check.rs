@@ -140,7 +140,8 @@ async fn source(connection: &Connection, lineage: &v1::LineageRef) -> anyhow::Re
         return Ok(Source { log, reader, restore: None });
     }
     let point = v1::PointRef { lineage: Some(lineage.clone()), point: None, accept_fuzzy: true };
-    let request = v1::CreateRestoreRequest { point: Some(point), target: "a check; nothing is restored".to_owned(), paths: vec![] };
+    let request =
+        v1::CreateRestoreRequest { point: Some(point), target: "a check; nothing is restored".to_owned(), paths: vec![] };
     let created = connection.restores().create_restore(request).await.map_err(remote)?.into_inner();
     let grant = created.grant.ok_or_else(|| anyhow::anyhow!("the coordinator grants no right to read the lineage"))?;
     let granted = Granted::try_from(grant)?;
@@ -241,7 +242,12 @@ fn print(lineage: &v1::LineageRef, report: &Report, out: &mut Output) -> anyhow:
         0 => format!("{} in {}", count(report.chunks, "chunk"), count(report.packs, "pack")),
         bytes => format!("{} in {}, {} read", count(report.chunks, "chunk"), count(report.packs, "pack"), size(bytes)),
     };
-    let looked = format!("{}, {}, {}", count(report.records, "record"), count(report.checkpoints, "checkpoint"), count(report.nodes, "node"));
+    let looked = format!(
+        "{}, {}, {}",
+        count(report.records, "record"),
+        count(report.checkpoints, "checkpoint"),
+        count(report.nodes, "node")
+    );
     out.line(&format!("{}: {verdict} ({looked}, {data})", lineage.lineage))?;
     for finding in &report.findings {
         out.line(&format!("  {}: {}: {}", finding.kind, finding.object, finding.what))?;

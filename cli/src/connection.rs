@@ -73,7 +73,9 @@ pub(crate) fn remote(status: Status) -> Remote {
     let Problem { code, message, reason, .. } = Problem::of(&status);
     let message = match reason {
         _ if message.is_empty() => format!("the coordinator answered: {}", code.description()),
-        Some(Reason::Unauthenticated) => format!("the coordinator asks for its token ({message}): check --token-file or HOLDFAST_TOKEN"),
+        Some(Reason::Unauthenticated) => {
+            format!("the coordinator asks for its token ({message}): check --token-file or HOLDFAST_TOKEN")
+        }
         None if code == Code::Unavailable => format!("the coordinator can't be reached: {message}"),
         _ => message,
     };
@@ -104,17 +106,18 @@ impl ConnectArgs {
         let from_env = |value: &str, name: &str| std::env::var(name).is_ok_and(|env| env == value);
         match (&self.coordinator, &self.repo.repo) {
             (None, None) => Err(Usage(
-                "where is the state? Give --repo s3://bucket/prefix (or set HOLDFAST_REPO), or --coordinator http://host:port".to_owned(),
+                "where is the state? Give --repo s3://bucket/prefix (or set HOLDFAST_REPO), or --coordinator http://host:port"
+                    .to_owned(),
             )),
             (None, Some(_)) => Ok(Place::Repository),
             (Some(url), None) => Ok(Place::Coordinator(url.clone())),
-            (Some(url), Some(repo)) => {
-                match (from_env(url, "HOLDFAST_COORDINATOR"), from_env(repo, "HOLDFAST_REPO")) {
-                    (false, true) => Ok(Place::Coordinator(url.clone())),
-                    (true, false) => Ok(Place::Repository),
-                    _ => Err(Usage("both a repository and a coordinator are given: name one, by --repo or by --coordinator".to_owned())),
-                }
-            }
+            (Some(url), Some(repo)) => match (from_env(url, "HOLDFAST_COORDINATOR"), from_env(repo, "HOLDFAST_REPO")) {
+                (false, true) => Ok(Place::Coordinator(url.clone())),
+                (true, false) => Ok(Place::Repository),
+                _ => Err(Usage(
+                    "both a repository and a coordinator are given: name one, by --repo or by --coordinator".to_owned(),
+                )),
+            },
         }
     }
 
@@ -151,12 +154,15 @@ impl ConnectArgs {
         let wrong = || Usage(format!("{url:?} is not a coordinator: write http://host:port"));
         if !url.starts_with("http://") {
             let tls = "this version of Holdfast does not speak TLS to a coordinator yet";
-            return Err(if url.starts_with("https://") { Usage(format!("{tls}: write http://host:port")) } else { wrong() }.into());
+            return Err(
+                if url.starts_with("https://") { Usage(format!("{tls}: write http://host:port")) } else { wrong() }.into()
+            );
         }
         let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|_| wrong())?.connect_timeout(CONNECT_TIMEOUT);
         let unreachable = |error: tonic::transport::Error| {
             let cause = std::iter::successors(std::error::Error::source(&error), |error| error.source()).last();
-            let message = format!("can't reach the coordinator at {url}: {}", cause.map_or_else(|| error.to_string(), ToString::to_string));
+            let message =
+                format!("can't reach the coordinator at {url}: {}", cause.map_or_else(|| error.to_string(), ToString::to_string));
             Remote { code: Code::Unavailable, reason: None, message }
         };
         let channel = endpoint.connect().await.map_err(unreachable)?;

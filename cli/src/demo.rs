@@ -147,7 +147,9 @@ mod tests {
 
     #[test]
     fn the_search_takes_about_as_long_whatever_is_searched() {
-        for (line, seconds) in [(&["x"][..], 40.0), (&["x", "--workers", "1"], 40.0), (&["x", "--number", "1000003", "--workers", "2"], 40.0)] {
+        for (line, seconds) in
+            [(&["x"][..], 40.0), (&["x", "--workers", "1"], 40.0), (&["x", "--number", "1000003", "--workers", "2"], 40.0)]
+        {
             let args = Line::parse_from(line).demo;
             let takes = args.number as f64 / (args.rate() * u64::from(args.workers)) as f64;
             assert!((takes - seconds).abs() < 1.0, "{line:?}: {takes}");

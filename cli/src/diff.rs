@@ -99,7 +99,8 @@ fn row(change: &v1::DiffFilesResponse) -> [Cell; 3] {
     let file = change.two.as_ref().or(change.one.as_ref());
     let is_directory = file.is_some_and(|file| file.kind() == v1::FileKind::Directory);
     let name = format!("{}{}", path(&change.path), if is_directory { "/" } else { "" });
-    let sized = |file: &Option<v1::File>| file.as_ref().filter(|file| file.kind() == v1::FileKind::Regular).map(|file| size(file.size));
+    let sized =
+        |file: &Option<v1::File>| file.as_ref().filter(|file| file.kind() == v1::FileKind::Regular).map(|file| size(file.size));
     let (mark, tone, what) = match change.change() {
         v1::Change::Added => ("+", Tone::Good, sized(&change.two)),
         v1::Change::Removed => ("-", Tone::Bad, sized(&change.one)),

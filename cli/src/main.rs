@@ -126,5 +126,10 @@ fn start_logging(verbose: u8) {
         _ => "debug,aws=info,hyper=info,h2=info,s3s=off",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(output::shows_progress())
+        .with_target(false)
+        .init();
 }

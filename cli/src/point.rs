@@ -101,7 +101,8 @@ pub(crate) async fn lineage(connection: &Connection, name: Option<&str>) -> anyh
         (Some(only), None) if found.next_page_token.is_empty() => Ok(only),
         (None, _) => Err(NotFound("no lineage is there yet: `holdfast run` begins one".to_owned()).into()),
         (Some(one), two) => {
-            let names: Vec<_> = [Some(one), two].into_iter().flatten().chain(references).take(5).map(|one| clean(&one.lineage)).collect();
+            let names: Vec<_> =
+                [Some(one), two].into_iter().flatten().chain(references).take(5).map(|one| clean(&one.lineage)).collect();
             let names = names.join(", ");
             Err(Usage(format!("which lineage? There are several: {names}; `holdfast lineages` lists them")).into())
         }

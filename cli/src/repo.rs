@@ -39,7 +39,9 @@ pub(crate) struct RepoArgs {
 impl RepoArgs {
     fn options(&self) -> Result<Options, Usage> {
         let usage = "write s3://bucket or s3://bucket/prefix";
-        let Some(repo) = &self.repo else { return Err(Usage(format!("no repository: give --repo, or set HOLDFAST_REPO; {usage}"))) };
+        let Some(repo) = &self.repo else {
+            return Err(Usage(format!("no repository: give --repo, or set HOLDFAST_REPO; {usage}")));
+        };
         let Some(rest) = repo.strip_prefix("s3://") else { return Err(Usage(format!("{repo:?} is not a repository: {usage}"))) };
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let prefix = prefix.trim_end_matches('/');
@@ -81,7 +83,9 @@ impl RepoArgs {
             },
         };
         if passphrase.is_empty() {
-            return Err(Usage("the passphrase is empty: everything would be readable to whoever has the bucket".to_owned()).into());
+            return Err(
+                Usage("the passphrase is empty: everything would be readable to whoever has the bucket".to_owned()).into()
+            );
         }
         Ok(passphrase)
     }
@@ -132,7 +136,9 @@ mod tests {
         let found = options("s3://bucket/some/prefix/").expect("a place");
         assert_eq!((found.bucket.as_str(), found.prefix.as_str()), ("bucket", "some/prefix"));
         assert_eq!(options("s3://bucket").expect("a place").prefix, "");
-        for nonsense in ["bucket", "http://bucket", "s3://", "s3://a", "s3://b%cket", "s3://bucket//x", "s3://bucket/../x", "file:///x"] {
+        for nonsense in
+            ["bucket", "http://bucket", "s3://", "s3://a", "s3://b%cket", "s3://bucket//x", "s3://bucket/../x", "file:///x"]
+        {
             let error = options(nonsense).expect_err("nonsense").to_string();
             assert!(error.contains("is not"), "{error}");
         }

@@ -149,8 +149,7 @@ async fn init(repo: &RepoArgs, out: &mut Output) -> anyhow::Result<()> {
 async fn try_out(repo: &RepoArgs, out: &mut Output) -> anyhow::Result<()> {
     let transport = repo.transport().await?;
     let found = probe(&transport, Options::default()).await?;
-    let document =
-        Probed { location: transport.location(), fences: true, races: found.races, open_answers: found.open_answers };
+    let document = Probed { location: transport.location(), fences: true, races: found.races, open_answers: found.open_answers };
     if out.is_json() {
         return Ok(out.document(&document)?);
     }
@@ -169,7 +168,8 @@ async fn info(repo: &RepoArgs, out: &mut Output) -> anyhow::Result<()> {
     }
     names.sort();
     let created = Timestamp::from_nanos(about.created.saturating_mul(1_000_000_000));
-    let slots: Vec<_> = repository.slots().await?.into_iter().map(|slot| Slot { slot: slot.number, revoked: slot.revoked }).collect();
+    let slots: Vec<_> =
+        repository.slots().await?.into_iter().map(|slot| Slot { slot: slot.number, revoked: slot.revoked }).collect();
     let document = Info {
         repository: repository.id().to_string(),
         location: repository.transport().location(),
@@ -223,10 +223,14 @@ async fn revoke(repo: &RepoArgs, slot: u64, out: &mut Output) -> anyhow::Result<
     let open: Vec<_> = slots.iter().filter(|slot| !slot.revoked).map(|slot| slot.number).collect();
     if !open.contains(&slot) {
         let known: Vec<_> = open.iter().map(ToString::to_string).collect();
-        return Err(Usage(format!("no passphrase is in slot {slot}: those in slots {} open the repository", known.join(", "))).into());
+        return Err(
+            Usage(format!("no passphrase is in slot {slot}: those in slots {} open the repository", known.join(", "))).into()
+        );
     }
     if open.len() == 1 {
-        return Err(Usage("it is the only passphrase: add another one before, or nobody can open the repository".to_owned()).into());
+        return Err(
+            Usage("it is the only passphrase: add another one before, or nobody can open the repository".to_owned()).into()
+        );
     }
     repository.revoke_slot(slot).await?;
     changed(SlotChanged { slot, change: "revoked" }, out)

@@ -94,7 +94,9 @@ pub(crate) async fn run(args: RestoreArgs, out: &mut Output) -> anyhow::Result<E
 /// The paths that were asked for, each from its label on.
 fn selected(args: &RestoreArgs) -> Result<Vec<Vec<u8>>, Usage> {
     let words = match (&args.words[..], args.to.is_empty()) {
-        ([], true) => return Err(Usage("where to? Name a directory: holdfast restore TARGET, or give --to LABEL=DIR".to_owned())),
+        ([], true) => {
+            return Err(Usage("where to? Name a directory: holdfast restore TARGET, or give --to LABEL=DIR".to_owned()));
+        }
         ([_, rest @ ..], true) => rest,
         (all, false) => all,
     };

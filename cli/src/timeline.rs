@@ -53,14 +53,8 @@ pub(crate) async fn run(args: TimelineArgs, out: &mut Output) -> anyhow::Result<
     let (not_before, not_after) = (moment(&args.since)?, moment(&args.until)?);
     let connection = args.connect.connect().await?;
     let lineage = Some(point::lineage(&connection, args.lineage.as_deref()).await?);
-    let request = v1::ListCheckpointsRequest {
-        lineage,
-        not_before,
-        not_after,
-        page_size: 0,
-        page_token: String::new(),
-        full: args.full,
-    };
+    let request =
+        v1::ListCheckpointsRequest { lineage, not_before, not_after, page_size: 0, page_token: String::new(), full: args.full };
     let (checkpoints, more) = list(&connection, request, args.limit as usize).await?;
     if out.is_json() {
         out.document(&Document { checkpoints: checkpoints.iter().map(CheckpointView::from).collect(), more })?;

@@ -73,7 +73,9 @@ pub enum Decision {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// A restore was interrupted.
-    #[error("state path {label} holds an unfinished restore of checkpoint {sequence}: finish it with --resume, or empty the directory")]
+    #[error(
+        "state path {label} holds an unfinished restore of checkpoint {sequence}: finish it with --resume, or empty the directory"
+    )]
     HalfRestored {
         /// Which.
         label: String,
@@ -89,7 +91,9 @@ pub enum Refusal {
         lineage: LineageId,
     },
     /// It has a state that nobody marked, and the store has one, too.
-    #[error("state path {label} holds files that were never protected, and the repository holds a state of this lineage (checkpoint {sequence}): keep the disk's with --adopt-disk, or start with an empty directory to restore the repository's")]
+    #[error(
+        "state path {label} holds files that were never protected, and the repository holds a state of this lineage (checkpoint {sequence}): keep the disk's with --adopt-disk, or start with an empty directory to restore the repository's"
+    )]
     Unmarked {
         /// Which.
         label: String,
@@ -97,7 +101,9 @@ pub enum Refusal {
         sequence: u64,
     },
     /// The store is newer than the disk.
-    #[error("state path {label} is older than the repository: checkpoint {sequence} was captured from another volume or after this disk was last used; keep the disk's state with --adopt-disk, or empty the directory to restore the repository's")]
+    #[error(
+        "state path {label} is older than the repository: checkpoint {sequence} was captured from another volume or after this disk was last used; keep the disk's state with --adopt-disk, or empty the directory to restore the repository's"
+    )]
     Diverged {
         /// Which.
         label: String,
@@ -105,7 +111,9 @@ pub enum Refusal {
         sequence: u64,
     },
     /// Some state roots are empty and some are not.
-    #[error("state path {empty} is empty and {full} is not: one of them may not be mounted; if that is as it should be, use --adopt-disk")]
+    #[error(
+        "state path {empty} is empty and {full} is not: one of them may not be mounted; if that is as it should be, use --adopt-disk"
+    )]
     Mixed {
         /// One that is empty.
         empty: String,
@@ -144,7 +152,8 @@ pub fn decide(lineage: LineageId, found: &[Found], stored: Option<Stored>, choic
         match &root.marker {
             None => return Err(Refusal::Unmarked { label: root.label.clone(), sequence: stored.sequence }),
             Some(marker) => {
-                let same_volume = stored.volume.is_none() || found.iter().any(|root| root.marker.as_ref().map(|m| m.volume) == stored.volume);
+                let same_volume =
+                    stored.volume.is_none() || found.iter().any(|root| root.marker.as_ref().map(|m| m.volume) == stored.volume);
                 if !same_volume || stored.generation > marker.generation {
                     return Err(Refusal::Diverged { label: root.label.clone(), sequence: stored.sequence });
                 }
@@ -212,7 +221,12 @@ mod tests {
         check(root(ready(), false), stored(4, OTHER), Choices { adopt_disk: true, ..none }, "Continue");
         check(root(marker(4, MarkerState::Restoring(7)), false), stored(4, DISK), none, "HalfRestored");
         check(root(marker(4, MarkerState::Restoring(7)), false), stored(4, DISK), Choices { resume: true, ..none }, "Restore(9)");
-        check(root(marker(4, MarkerState::Restoring(7)), false), stored(4, DISK), Choices { adopt_disk: true, ..none }, "HalfRestored");
+        check(
+            root(marker(4, MarkerState::Restoring(7)), false),
+            stored(4, DISK),
+            Choices { adopt_disk: true, ..none },
+            "HalfRestored",
+        );
         check(root(marker(4, MarkerState::Restoring(7)), true), stored(4, DISK), none, "Restore(9)");
         let foreign = Some(Marker { lineage: LineageId::new([8; 16]), generation: 1, volume: DISK, state: MarkerState::Ready });
         check(root(foreign.clone(), true), stored(4, DISK), none, "OtherLineage");

@@ -75,7 +75,8 @@ pub fn check(request: &Request<'_>) -> Result<Report> {
     let mut collector = Collector::default();
     let chain = request.reader.runtime().block_on(chain::read(request, &mut collector))?;
     let mut report = Report { head: chain.head, records: chain.records, ..Report::default() };
-    report.newest = chain.checkpoints.iter().rev().find(|(_, quality)| *quality != Quality::Partial).map(|(sequence, _)| *sequence);
+    report.newest =
+        chain.checkpoints.iter().rev().find(|(_, quality)| *quality != Quality::Partial).map(|(sequence, _)| *sequence);
     let chosen: Vec<u64> = match request.options.all {
         true => chain.checkpoints.iter().rev().map(|(sequence, _)| *sequence).collect(),
         false => report.newest.into_iter().collect(),

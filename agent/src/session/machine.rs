@@ -79,10 +79,17 @@ pub(super) enum Action {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Nothing until then.
-    Apart { until: Monotonic },
+    Apart {
+        until: Monotonic,
+    },
     /// An attempt is under way; it ends by itself.
     Connecting,
-    Open { since: Monotonic, every: Duration, reported: Monotonic, renew: Option<Renewal> },
+    Open {
+        since: Monotonic,
+        every: Duration,
+        reported: Monotonic,
+        renew: Option<Renewal>,
+    },
 }
 
 /// When the grant should be renewed, and when it must be.

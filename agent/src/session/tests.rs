@@ -2,8 +2,8 @@
 //! Against a coordinator that does what the test says, on a real connection.
 
 use super::*;
-use bytes::Bytes;
 use crate::status::{LastCheckpoint, Phase};
+use bytes::Bytes;
 use holdfast_core::checkpoint::Quality;
 use holdfast_core::id::RootId;
 use holdfast_core::time::Timestamp;

@@ -53,7 +53,13 @@ pub(super) async fn bring_back(
     let done = working.ended().await?;
     working.join();
     let (ended, outcome) = match done {
-        Ok((root_found, stats)) => (v1::ReportRestoreRequest { receipt: Some(receipt(&checkpoint, &root_found, &stats, began)), ..request_of(&wanted.id) }, Ok(root_found)),
+        Ok((root_found, stats)) => (
+            v1::ReportRestoreRequest {
+                receipt: Some(receipt(&checkpoint, &root_found, &stats, began)),
+                ..request_of(&wanted.id)
+            },
+            Ok(root_found),
+        ),
         Err(error) => (v1::ReportRestoreRequest { error: format!("{error:#}"), ..request_of(&wanted.id) }, Err(error)),
     };
     restores.report_restore(connection.request(ended)).await.context("report the restore")?;

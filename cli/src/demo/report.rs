@@ -51,11 +51,27 @@ impl Figures {
             false => format!("{} = {one} x {other}", self.number),
         };
         let rows = [
-            ("protected", format!("{} in {} files; {} checkpoints", size(self.protected_bytes), self.protected_files, self.checkpoints)),
-            ("stored", format!("{} in {} objects; {} requests to S3", size(self.stored_bytes), self.stored_objects, self.s3_requests)),
-            ("lag", format!("{} (median), {} (most) until a change was durable", span(self.lag_median_ms), span(self.lag_max_ms))),
+            (
+                "protected",
+                format!("{} in {} files; {} checkpoints", size(self.protected_bytes), self.protected_files, self.checkpoints),
+            ),
+            (
+                "stored",
+                format!("{} in {} objects; {} requests to S3", size(self.stored_bytes), self.stored_objects, self.s3_requests),
+            ),
+            (
+                "lag",
+                format!("{} (median), {} (most) until a change was durable", span(self.lag_median_ms), span(self.lag_max_ms)),
+            ),
             ("lost", format!("{} of work ({} candidates) with a dead node", span(self.rpo_ms), self.lost_candidates)),
-            ("recovery", format!("{} to restore and prove, {} from the kill until the search went on", span(self.restore_ms), span(self.recovery_ms))),
+            (
+                "recovery",
+                format!(
+                    "{} to restore and prove, {} from the kill until the search went on",
+                    span(self.restore_ms),
+                    span(self.recovery_ms)
+                ),
+            ),
             ("snapshot", format!("{} in {}", self.snapshot, span(self.snapshot_ms))),
             ("time travel", format!("checkpoint {} in {}", self.earlier_checkpoint, span(self.earlier_ms))),
             ("solution", solution),

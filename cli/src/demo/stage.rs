@@ -67,8 +67,11 @@ impl Stage {
         let repository = repository(&s3, key).await?;
         let token = secret()?;
         write_secret(&directory.path().join("token"), &token)?;
-        let config =
-            CoordinatorConfig { repository, owner: crate::run::owner(Some("holdfast demo")), access: Access::Token(token.clone()) };
+        let config = CoordinatorConfig {
+            repository,
+            owner: crate::run::owner(Some("holdfast demo")),
+            access: Access::Token(token.clone()),
+        };
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("listen for the coordinator")?;
         let url = format!("http://{}", listener.local_addr().context("listen for the coordinator")?);
         let (stop, stopped) = oneshot::channel::<()>();

@@ -139,7 +139,12 @@ impl<'a> Story<'a> {
     }
 
     /// Looks again and again until it is so; nobody may end meanwhile.
-    async fn until<T, F: Future<Output = Option<T>>>(&mut self, what: &str, patience: Duration, mut look: impl FnMut(&Self) -> F) -> anyhow::Result<T> {
+    async fn until<T, F: Future<Output = Option<T>>>(
+        &mut self,
+        what: &str,
+        patience: Duration,
+        mut look: impl FnMut(&Self) -> F,
+    ) -> anyhow::Result<T> {
         let deadline = Instant::now() + patience;
         loop {
             if let Some(found) = look(self).await {
@@ -182,7 +187,10 @@ impl<'a> Story<'a> {
             }
         })
         .await?;
-        let text = format!("every worker's state is in S3, encrypted, {} after the start; what changes follows each second", took(began.elapsed()));
+        let text = format!(
+            "every worker's state is in S3, encrypted, {} after the start; what changes follows each second",
+            took(began.elapsed())
+        );
         self.narrator.step("Protection", &text);
         let progress = self.progress().await?;
         self.narrator.show(progress.progress_all);

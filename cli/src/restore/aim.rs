@@ -43,7 +43,9 @@ impl Aim {
                 (Some(directory), _) => directory.clone(),
                 (None, Some(target)) if args.to.is_empty() && labels.len() == 1 => PathBuf::from(target),
                 (None, Some(target)) if args.to.is_empty() => Path::new(target).join(&path.label),
-                _ => return Err(Usage(format!("the state path {:?} has no place: add --to {}=DIR", path.label, path.label)).into()),
+                _ => {
+                    return Err(Usage(format!("the state path {:?} has no place: add --to {}=DIR", path.label, path.label)).into());
+                }
             };
             filters.insert(path.label.clone(), Filter::new(&path.include, &path.exclude)?);
             directories.insert(path.label.clone(), std::path::absolute(directory).context("find the target")?);
@@ -67,7 +69,9 @@ impl Aim {
     /// In a few words.
     pub(super) fn describe(&self) -> String {
         let several = self.directories.len() > 1;
-        let name = |(label, path): (&String, &PathBuf)| if several { format!("{label} -> {}", path.display()) } else { path.display().to_string() };
+        let name = |(label, path): (&String, &PathBuf)| {
+            if several { format!("{label} -> {}", path.display()) } else { path.display().to_string() }
+        };
         self.directories.iter().map(name).collect::<Vec<_>>().join(", ")
     }
 
@@ -102,7 +106,9 @@ fn chosen(path: &[u8], labels: &[&str]) -> anyhow::Result<(String, Vec<Name>)> {
         return Err(NotFound(format!("the checkpoint has no {}: paths begin with a label ({known})", human::path(path))).into());
     };
     let names = parts.map(Name::new).collect::<Option<Vec<_>>>();
-    names.map(|names| ((*label).to_owned(), names)).ok_or_else(|| Usage(format!("no file can be called {}", human::path(path))).into())
+    names
+        .map(|names| ((*label).to_owned(), names))
+        .ok_or_else(|| Usage(format!("no file can be called {}", human::path(path))).into())
 }
 
 /// `LABEL=DIR`, each label once.

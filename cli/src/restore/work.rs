@@ -167,7 +167,9 @@ impl Job {
         // the root differs, and nothing that could be compared does
         let silent = whole && !keeps_others && unexplained.is_empty() && stats.deviation_count == 0 && self.options.owners;
         if silent {
-            bail!("the restored state has another root than was asked for, and no file that could be told differs: it is not proven");
+            bail!(
+                "the restored state has another root than was asked for, and no file that could be told differs: it is not proven"
+            );
         }
         Ok(Outcome { stats, root_found: root_found.filter(|_| !keeps_others), unexplained, unexplained_count, compared: true })
     }

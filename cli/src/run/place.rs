@@ -53,7 +53,9 @@ impl PlaceArgs {
             (Some(url), Some(repo)) => match (from_env(url, "HOLDFAST_COORDINATOR"), from_env(repo, "HOLDFAST_REPO")) {
                 (false, true) => Ok(Which::Coordinator(url)),
                 (true, false) => Ok(Which::Repository),
-                _ => Err(Usage("both a repository and a coordinator are given: name one, by --repo or by --coordinator".to_owned())),
+                _ => Err(Usage(
+                    "both a repository and a coordinator are given: name one, by --repo or by --coordinator".to_owned(),
+                )),
             },
         }
     }

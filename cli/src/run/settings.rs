@@ -136,7 +136,10 @@ mod tests {
     fn paces_follow_from_how_long_a_change_may_wait() {
         assert_eq!(paces(10.0).expect("usual"), Paces::default());
         let fast = paces(1.0).expect("fast");
-        assert_eq!((fast.limit, fast.quiet, fast.settle), (Duration::from_secs(1), Duration::from_millis(500), Duration::from_millis(200)));
+        assert_eq!(
+            (fast.limit, fast.quiet, fast.settle),
+            (Duration::from_secs(1), Duration::from_millis(500), Duration::from_millis(200))
+        );
         for nonsense in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e9] {
             assert!(paces(nonsense).is_err(), "{nonsense}");
         }

@@ -10,7 +10,9 @@ fn with_a_pack() -> Kit {
     let kit = Kit::new();
     let state = kit.path("big");
     std::fs::create_dir(&state).expect("a directory");
-    let noise: Vec<u8> = (0_u64..3 << 17).flat_map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29).wrapping_mul(i | 1).to_le_bytes()).collect();
+    let noise: Vec<u8> = (0_u64..3 << 17)
+        .flat_map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29).wrapping_mul(i | 1).to_le_bytes())
+        .collect();
     write(&state.join("noise"), &noise);
     kit.protect("big", &state);
     kit

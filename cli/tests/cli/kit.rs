@@ -209,7 +209,13 @@ fn a_time(text: &str) -> Option<usize> {
     if shape("0000-00-00T00:00:00") {
         return text.find('Z').map(|end| end + 1);
     }
-    let begin = if shape("0000-00-00 00:00:00 (") { 19 } else if shape("00:00:00 (") { 8 } else { return None };
+    let begin = if shape("0000-00-00 00:00:00 (") {
+        19
+    } else if shape("00:00:00 (") {
+        8
+    } else {
+        return None;
+    };
     text[begin..].find(')').map(|end| begin + end + 1)
 }
 

@@ -35,12 +35,18 @@ fn files_of_any_point_are_shown() {
     let first = format!("#{}", kit.checkpoints("web")[0]);
     assert_eq!(kit.run(&["ls"]).text(), "data/\n");
     assert_eq!(kit.run(&["ls", "web:data"]).text(), "changed\njournal/\nnew\n");
-    assert_eq!(kit.run(&["ls", "-R", ":data", "--checkpoint", &first]).text(), "data/changed\ndata/journal/\ndata/journal/0001\ndata/old\n");
+    assert_eq!(
+        kit.run(&["ls", "-R", ":data", "--checkpoint", &first]).text(),
+        "data/changed\ndata/journal/\ndata/journal/0001\ndata/old\n"
+    );
     let long = redact(&kit.run(&["ls", "-l", ":data/journal"]).text());
     assert!(long.starts_with("-rw-") && long.ends_with(" 97.6 KiB <time> 0001"), "{long}");
     let json = kit.json(&["ls", "web:data/journal"]).json();
     let file = &json["files"][0];
-    assert_eq!((file["path"].as_str(), file["kind"].as_str(), file["size"].as_u64()), (Some("data/journal/0001"), Some("file"), Some(100_000)));
+    assert_eq!(
+        (file["path"].as_str(), file["kind"].as_str(), file["size"].as_u64()),
+        (Some("data/journal/0001"), Some("file"), Some(100_000))
+    );
 
     assert_eq!(kit.run(&["cat", "web:data/changed"]).text(), "after, longer\n");
     assert_eq!(kit.run(&["cat", "--checkpoint", &first, "data/changed"]).text(), "before\n");
@@ -131,7 +137,8 @@ fn a_reader_that_goes_early_is_no_error() {
     let state = kit.path("web");
     write(&state.join("huge"), &vec![b'y'; 4 << 20]);
     kit.protect("web", &state);
-    let mut child = kit.command(&["cat", ":data/huge"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program");
+    let mut child =
+        kit.command(&["cat", ":data/huge"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program");
     drop(child.stdout.take());
     let ran: Ran = child.wait_with_output().expect("it ends").into();
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));

@@ -47,7 +47,12 @@ fn passphrases_come_and_go() {
     let kit = Kit::new();
     kit.run(&["repo", "init"]).text();
     let with = |passphrase: &str, args: &[&str]| -> crate::kit::Ran {
-        kit.command(args).env("HOLDFAST_PASSPHRASE", passphrase).env("HOLDFAST_NEW_PASSPHRASE", "second").output().expect("it").into()
+        kit.command(args)
+            .env("HOLDFAST_PASSPHRASE", passphrase)
+            .env("HOLDFAST_NEW_PASSPHRASE", "second")
+            .output()
+            .expect("it")
+            .into()
     };
     with("wrong", &["lineages"]).refused(5, "wrong passphrase");
     with("", &["lineages"]).refused(2, "the passphrase is empty");

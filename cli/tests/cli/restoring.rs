@@ -19,7 +19,9 @@ fn a_whole_state_comes_back_with_a_receipt() {
     assert!(!to.exists(), "a dry run changes nothing");
     let ran = kit.run(&["restore", "--checkpoint", &first, to.to_str().expect("text")]);
     let receipt = redact(&ran.text()).replace(to.to_str().expect("text"), "<to>");
-    for line in ["restored web #2 as of <time>", "into <to>", "root asked <id>", "root found <id>, equal", "in place 4 entries, 97.6 KiB"] {
+    for line in
+        ["restored web #2 as of <time>", "into <to>", "root asked <id>", "root found <id>, equal", "in place 4 entries, 97.6 KiB"]
+    {
         assert!(receipt.contains(line), "{line:?} is not in {receipt}");
     }
     assert!(redact(&ran.err).contains("restore web #2, clean"), "{}", ran.err);

@@ -43,7 +43,13 @@ fn everything_works_through_a_coordinator() {
     assert_eq!(std::fs::read(to.join("new")).expect("a file"), b"new\n");
     assert!(run(&["check", "--read-data"]).text().starts_with("web: sound"));
 
-    let wrong: Ran = kit.bare().env("HOLDFAST_TOKEN", "another token").args(["lineages", "--coordinator", &serving.url]).output().expect("it").into();
+    let wrong: Ran = kit
+        .bare()
+        .env("HOLDFAST_TOKEN", "another token")
+        .args(["lineages", "--coordinator", &serving.url])
+        .output()
+        .expect("it")
+        .into();
     wrong.refused(5, "token");
     let none: Ran = kit.bare().args(["lineages", "--coordinator", &serving.url]).output().expect("it").into();
     none.refused(5, "token");
@@ -58,6 +64,7 @@ fn everything_works_through_a_coordinator() {
 fn nothing_is_served_in_plain_text_beyond_this_machine() {
     let kit = Kit::new();
     let token = kit.path("token");
-    kit.run(&["coordinator", "--listen", "0.0.0.0:0", "--token-file", token.to_str().expect("text")]).refused(2, "--plaintext-is-fine");
+    kit.run(&["coordinator", "--listen", "0.0.0.0:0", "--token-file", token.to_str().expect("text")])
+        .refused(2, "--plaintext-is-fine");
     assert!(!token.exists());
 }

@@ -42,7 +42,8 @@ fn whoever_watches_is_told_what_exists_first() {
     let mut command = kit.command(&["-o", "json", "snapshot", "watch"]);
     let mut watching = command.stdout(std::process::Stdio::piped()).spawn().expect("the program");
     let lines = BufReader::new(watching.stdout.take().expect("a pipe")).lines();
-    let events: Vec<serde_json::Value> = lines.take(2).map(|line| serde_json::from_str(&line.expect("a line")).expect("JSON")).collect();
+    let events: Vec<serde_json::Value> =
+        lines.take(2).map(|line| serde_json::from_str(&line.expect("a line")).expect("JSON")).collect();
     watching.kill().expect("it runs");
     watching.wait().expect("it has ended");
     assert_eq!((events[0]["event"].as_str(), events[0]["snapshot"]["name"].as_str()), (Some("exists"), Some("one")));

@@ -179,7 +179,10 @@ fn follows(log: &Log, before: Option<&Before>, entry: &Entry, collector: &mut Co
         return; // retention took what lay between
     }
     if record.previous != Some(before.hash) {
-        wrong(format!("record {} does not continue record {}: it says that another one was there", record.sequence, before.sequence));
+        wrong(format!(
+            "record {} does not continue record {}: it says that another one was there",
+            record.sequence, before.sequence
+        ));
     }
     let grows = record.generation > before.generation;
     let stays = record.generation == before.generation && record.claimed == before.claimed;

@@ -137,13 +137,7 @@ impl Data {
         Ok(())
     }
 
-    fn plaintext(
-        &self,
-        frame: &FramePlace,
-        stretch: &Stretch,
-        bytes: Option<&Bytes>,
-        decoder: &mut Decoder,
-    ) -> Result<Vec<u8>> {
+    fn plaintext(&self, frame: &FramePlace, stretch: &Stretch, bytes: Option<&Bytes>, decoder: &mut Decoder) -> Result<Vec<u8>> {
         let Some(bytes) = bytes else { return self.reader.frame(frame, false).map(|plaintext| plaintext.to_vec()) };
         let name = frame.object.name(self.reader.domain().keys.id);
         let start = usize::try_from(frame.offset - stretch.start).unwrap_or(usize::MAX);

@@ -95,7 +95,9 @@ pub(super) struct Collector {
 /// What an error says about an object. `None`: nothing; the store, not the repository, has failed.
 pub(super) fn verdict(error: &StoreError) -> Option<(Kind, String, String)> {
     match error {
-        StoreError::Missing { object, what } => Some((Kind::Missing, object.clone(), format!("it does not exist, and with it {what}"))),
+        StoreError::Missing { object, what } => {
+            Some((Kind::Missing, object.clone(), format!("it does not exist, and with it {what}")))
+        }
         StoreError::Damaged { object, what } => Some((Kind::Damaged, object.clone(), what.clone())),
         StoreError::WrongKey { object } => Some((Kind::WrongKey, object.clone(), "it was sealed under another key".to_owned())),
         _ => None,
@@ -104,7 +106,14 @@ pub(super) fn verdict(error: &StoreError) -> Option<(Kind, String, String)> {
 
 impl Collector {
     /// Adds a finding; returns its number, or `None` if there are too many.
-    pub(super) fn add(&mut self, kind: Kind, object: &str, what: &str, checkpoint: Option<u64>, path: Option<&[u8]>) -> Option<usize> {
+    pub(super) fn add(
+        &mut self,
+        kind: Kind,
+        object: &str,
+        what: &str,
+        checkpoint: Option<u64>,
+        path: Option<&[u8]>,
+    ) -> Option<usize> {
         let key = (object.to_owned(), what.to_owned());
         let index = match self.index.get(&key) {
             Some(index) => *index,
@@ -114,7 +123,8 @@ impl Collector {
             }
             None => {
                 let (object, what) = key.clone();
-                let finding = Finding { kind, object, what, checkpoints: vec![], checkpoint_count: 0, paths: vec![], path_count: 0 };
+                let finding =
+                    Finding { kind, object, what, checkpoints: vec![], checkpoint_count: 0, paths: vec![], path_count: 0 };
                 self.findings.push(finding);
                 self.last.push(None);
                 self.index.insert(key, self.findings.len() - 1);

@@ -68,11 +68,14 @@ impl Story<'_> {
             if let Ok(saved) = saved(&self.state(VICTIM)) {
                 moments.push((Here::system().now, saved.searched));
             }
+            ensure!(progress.solution.is_none(), "the solution was found before anything could be shown: choose a lower --rate");
             if progress.progress_done as f64 >= progress.progress_all as f64 * part {
                 return Ok(moments);
             }
-            ensure!(progress.solution.is_none(), "the solution was found before anything could be shown: choose a lower --rate");
-            ensure!(self.began.elapsed() < Duration::from_secs(3600), "the search is too slow to be shown: choose a higher --rate");
+            ensure!(
+                self.began.elapsed() < Duration::from_secs(3600),
+                "the search is too slow to be shown: choose a higher --rate"
+            );
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -89,7 +92,11 @@ impl Story<'_> {
         for lost in [state, self.stage.path("scratch").join(lineage(VICTIM))] {
             std::fs::remove_dir_all(&lost).with_context(|| format!("erase {}", lost.display()))?;
         }
-        let text = format!("killed {} and its agent (SIGKILL) and erased their disk; it had searched {}", lineage(VICTIM), grouped(searched));
+        let text = format!(
+            "killed {} and its agent (SIGKILL) and erased their disk; it had searched {}",
+            lineage(VICTIM),
+            grouped(searched)
+        );
         self.narrator.step("Disaster", &text);
         Ok(Before { searched, killed, at })
     }
@@ -118,9 +125,17 @@ impl Story<'_> {
         self.figures.restore_ms = receipt.took_ms;
         self.figures.recovery_ms = millis(before.at.elapsed());
         let span = took(Duration::from_millis(receipt.took_ms));
-        let text = format!("a replacement got checkpoint {} back in {span}, before it started: proven by its root hash", receipt.checkpoint);
+        let text = format!(
+            "a replacement got checkpoint {} back in {span}, before it started: proven by its root hash",
+            receipt.checkpoint
+        );
         self.narrator.step("Recovery", &text);
-        let again = format!("it goes on from {}: {} searched again, no more than the {} since the last capture", grouped(restored), grouped(lost), took(rpo));
+        let again = format!(
+            "it goes on from {}: {} searched again, no more than the {} since the last capture",
+            grouped(restored),
+            grouped(lost),
+            took(rpo)
+        );
         self.narrator.detail(&again);
         Ok(())
     }
@@ -141,7 +156,11 @@ impl Story<'_> {
         ensure!(snapshot.members.iter().all(|member| member.flushed), "an agent did not flush for the snapshot");
         self.figures.snapshot = SNAPSHOT.to_owned();
         self.figures.snapshot_ms = millis(began.elapsed());
-        let text = format!("{SNAPSHOT:?}: all {} workers as they were at one time, in {}", snapshot.members.len(), took(began.elapsed()));
+        let text = format!(
+            "{SNAPSHOT:?}: all {} workers as they were at one time, in {}",
+            snapshot.members.len(),
+            took(began.elapsed())
+        );
         self.narrator.step("Snapshot", &text);
         Ok(())
     }
@@ -178,7 +197,12 @@ impl Story<'_> {
     }
 
     /// Brings a second before the kill back, beside everything that runs.
-    pub(super) async fn travel(&mut self, checkpoints: &[v1::Checkpoint], moments: &[(Timestamp, u64)], before: &Before) -> anyhow::Result<()> {
+    pub(super) async fn travel(
+        &mut self,
+        checkpoints: &[v1::Checkpoint],
+        moments: &[(Timestamp, u64)],
+        before: &Before,
+    ) -> anyhow::Result<()> {
         let time = |checkpoint: &v1::Checkpoint| checkpoint.last_close.as_ref().map(moment);
         let earlier_ones: Vec<_> = checkpoints.iter().filter(|one| time(one).is_some_and(|at| at < before.killed)).collect();
         let chosen = earlier_ones.get(earlier_ones.len() / 2).context("no checkpoint is older than the kill")?;
@@ -202,7 +226,8 @@ impl Story<'_> {
     }
 
     pub(super) async fn solve(&mut self) -> anyhow::Result<()> {
-        let patience = Duration::from_secs(120).max(Duration::from_secs(2 * self.args.number / self.args.rate() / u64::from(self.args.workers)));
+        let patience = Duration::from_secs(120)
+            .max(Duration::from_secs(2 * self.args.number / self.args.rate() / u64::from(self.args.workers)));
         let solved = self.until("the solution", patience, |story| {
             let (client, port) = (story.client.clone(), story.ports.last().copied());
             async move {
@@ -215,7 +240,11 @@ impl Story<'_> {
         ensure!(prime || solution.solves(number), "{solution} does not solve {number}");
         self.figures.solution = [solution.factor(), solution.cofactor()];
         self.figures.prime = prime;
-        let text = if prime { format!("{number} is prime") } else { format!("{number} = {} x {}", solution.factor(), solution.cofactor()) };
+        let text = if prime {
+            format!("{number} is prime")
+        } else {
+            format!("{number} = {} x {}", solution.factor(), solution.cofactor())
+        };
         self.narrator.hide();
         self.narrator.step("Solution", &format!("{text}, although a node died on the way"));
         self.count().await
