@@ -226,7 +226,11 @@ impl Gate {
         })
         .await?;
         let stats = stats?;
-        let (session, setting, proof, last) = prove(session, setting, work, sequence, &stats).await?;
+        // while it is proven what the files hold, the system writes them to the disk; only then is the directory marked as whole
+        let synced = thread::run("sync", sync(&work.targets));
+        let (proven, synced) = tokio::join!(prove(session, setting, work, sequence, &stats), synced);
+        let (session, setting, proof, last) = proven?;
+        synced??;
         self.mark(session.generation(), setting.volume, MarkerState::Ready)?;
         let restored = Restored {
             sequence,
@@ -273,11 +277,18 @@ impl RestoreWork {
             cancel: &self.cancel,
             progress: &self.progress,
         })?;
-        for target in &self.targets {
-            let synced = rustix::fs::syncfs(target.dir.fd());
-            synced.map_err(|error| AgentError::StatePath { path: target.label.clone().into(), source: error.into() })?;
-        }
         Ok(stats)
+    }
+}
+
+/// Has the system write what it holds of the targets' file systems.
+fn sync(targets: &[Target]) -> impl FnOnce() -> Result<(), AgentError> + Send + use<> {
+    let targets: Vec<_> = targets.iter().map(|target| (target.label.clone(), Arc::clone(&target.dir))).collect();
+    move || {
+        for (label, dir) in targets {
+            rustix::fs::syncfs(dir.fd()).map_err(|error| AgentError::StatePath { path: label.into(), source: error.into() })?;
+        }
+        Ok(())
     }
 }
 

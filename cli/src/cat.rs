@@ -35,7 +35,7 @@ pub(crate) struct CatArgs {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Item {
-    File { checkpoint: Option<CheckpointView>, file: Option<FileView> },
+    File { checkpoint: Option<Box<CheckpointView>>, file: Option<Box<FileView>> },
     Hex(String),
 }
 
@@ -63,7 +63,13 @@ pub(crate) async fn run(args: CatArgs, out: &mut Output) -> anyhow::Result<Exit>
         }
         if message.file.is_some() {
             let checkpoint = message.checkpoint.as_ref().map(CheckpointView::from);
-            out.item(&Item::File { checkpoint, file: message.file.as_ref().map(FileView::from) }, false)?;
+            out.item(
+                &Item::File {
+                    checkpoint: checkpoint.map(Box::new),
+                    file: message.file.as_ref().map(FileView::from).map(Box::new),
+                },
+                false,
+            )?;
         }
         if !message.data.is_empty() {
             out.item(&Item::Hex(hex::encode(&message.data)), false)?;

@@ -195,7 +195,7 @@ mod tests {
     }
 
     fn check(found: Found, stored: Option<Stored>, choices: Choices, expected: &str) {
-        let text = match decide(OURS, &[found.clone()], stored, choices) {
+        let text = match decide(OURS, std::slice::from_ref(&found), stored, choices) {
             Ok(decision) => format!("{decision:?}"),
             Err(refusal) => format!("{refusal:?}").split(' ').next().unwrap_or_default().to_owned(),
         };

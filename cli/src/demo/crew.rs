@@ -21,10 +21,11 @@ pub(super) struct Process {
 
 /// Has this process killed when its parent ends.
 pub(super) fn die_with_parent() -> anyhow::Result<()> {
-    let parent = rustix::process::getppid();
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).context("ask to die with the parent")?;
-    // it may have ended in between, and then nobody will send the signal
-    anyhow::ensure!(rustix::process::getppid() == parent, "whoever started this process has ended");
+    // it may have ended before, and then nobody will send the signal: whoever adopts orphans is another program
+    let program = |process: &str| std::fs::read_link(format!("/proc/{process}/exe")).ok();
+    let parent = rustix::process::getppid().and_then(|parent| program(&parent.as_raw_nonzero().to_string()));
+    anyhow::ensure!(parent.is_some() && parent == program("self"), "whoever started this process has ended");
     Ok(())
 }
 

@@ -44,7 +44,9 @@ impl Aim {
                 (None, Some(target)) if args.to.is_empty() && labels.len() == 1 => PathBuf::from(target),
                 (None, Some(target)) if args.to.is_empty() => Path::new(target).join(&path.label),
                 _ => {
-                    return Err(Usage(format!("the state path {:?} has no place: add --to {}=DIR", path.label, path.label)).into());
+                    return Err(
+                        Usage(format!("the state path {:?} has no place: add --to {}=DIR", path.label, path.label)).into()
+                    );
                 }
             };
             filters.insert(path.label.clone(), Filter::new(&path.include, &path.exclude)?);

@@ -67,7 +67,7 @@ mod tests {
     fn a_full_budget_waits_for_a_permit_to_be_given_back() {
         let budget = Arc::new(Budget::default());
         let all = budget.take(BYTES_MAX);
-        let (sender, receiver) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let _more = budget.take(1);
