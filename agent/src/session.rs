@@ -194,7 +194,7 @@ impl Session {
             Ok(session_response::Command::Flush(flush)) => {
                 Event::Flush { id: flush.id, within: Duration::from_millis(flush.within_ms.into()) }
             }
-            Ok(session_response::Command::Welcome(_)) => Event::Tick,
+            Ok(session_response::Command::Welcome(_) | session_response::Command::Waiting(_)) => Event::Tick,
             Err(error) => {
                 tracing::warn!(%error, "the session is over; opening a new one");
                 self.link = None;

@@ -10,5 +10,6 @@ pub mod disk;
 pub mod gallop;
 pub mod id;
 pub mod lineage;
+pub mod pod;
 pub mod policy;
 pub mod time;

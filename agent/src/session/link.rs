@@ -53,6 +53,7 @@ impl Link {
             lineage: Some(v1::LineageRef { domain: who.domain, lineage: who.lineage }),
             holder: who.holder,
             instance: instance.to_vec().into(),
+            resume: String::new(),
         };
         let url = connection.url().to_owned();
         // the queue is new: there is room

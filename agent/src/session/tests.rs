@@ -75,8 +75,13 @@ impl Client {
             lineage_id: Identity::new(Secret::new([4; 32])).lineage_id("web-0").to_string(),
             write: true,
         };
-        let welcome =
-            v1::Welcome { session: "1".to_owned(), grant: Some(grant), owner: vec![9; 16].into(), report_every_ms: 60_000 };
+        let welcome = v1::Welcome {
+            session: "1".to_owned(),
+            grant: Some(grant),
+            owner: vec![9; 16].into(),
+            report_every_ms: 60_000,
+            ..v1::Welcome::default()
+        };
         self.command(session_response::Command::Welcome(welcome)).await;
     }
 }

@@ -108,6 +108,7 @@ async fn welcome(api: Api, mut events: Streaming<SessionRequest>) -> Result<(Wel
         grant: Some(granted),
         owner: bytes::Bytes::copy_from_slice(api.shared.owner.as_bytes()),
         report_every_ms: u32::try_from(REPORT_EVERY.as_millis()).unwrap_or(u32::MAX),
+        ..Welcome::default()
     };
     Ok((welcome, Open { api, events, seat, grant }))
 }
@@ -166,8 +167,8 @@ impl Open {
                 };
                 self.seat.flushed(done.id, outcome);
             }
-            // of a later version: not for us
-            None => {}
+            // a grant lasts longer than any grace; the next is of a later version: not for us
+            Some(Event::Stopping(_)) | None => {}
         }
         Ok(())
     }

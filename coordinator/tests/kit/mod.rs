@@ -221,6 +221,7 @@ impl Agent {
             lineage: Some(names(lineage)),
             holder: format!("agent {instance}"),
             instance: vec![instance; 16].into(),
+            resume: String::new(),
         };
         out.send(SessionRequest { event: Some(Event::Hello(hello)) }).await.unwrap();
         let mut commands = AgentServiceClient::new(channel).session(ReceiverStream::new(events)).await?.into_inner();

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a pod's agent is told by whoever injected it: resolved, and plain enough to be read in the pod's specification.
+
+use serde::{Deserialize, Serialize};
+
+/// The variable of the agent's environment that holds a [`PodConfig`] as JSON.
+pub const CONFIG_VARIABLE: &str = "HOLDFAST_POD_CONFIG";
+
+/// What a pod's agent is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PodConfig {
+    /// Of this structure: [`PodConfig::VERSION`].
+    pub version: u32,
+    /// The state paths, sorted by label.
+    pub paths: Vec<PodPath>,
+    /// A capture follows the first change after a rest this soon, in milliseconds.
+    pub settle_ms: u64,
+    /// While changes go on, a capture waits until there was none for so long, in milliseconds.
+    pub quiet_ms: u64,
+    /// But no longer than this after the first change that isn't captured, in milliseconds.
+    pub limit_ms: u64,
+    /// Everything is compared with the disk this often, in milliseconds.
+    pub scan_ms: u64,
+    /// When a start restores.
+    pub restore: PodRestore,
+    /// An automatic restore takes clean checkpoints only.
+    pub clean_only: bool,
+    /// Set-id bits, file capabilities and devices are restored, too.
+    pub special_files: bool,
+    /// Who wins when another volume holds a state while the store's is newer.
+    pub on_divergence: PodDivergence,
+    /// Without an answer of a coordinator, a start goes on if the disk is the very volume of the last checkpoint.
+    pub start_alone: bool,
+    /// What the agent may use of a processor, in thousandths of a core.
+    pub cpu_millis: u32,
+    /// Its memory limit, in bytes.
+    pub memory_bytes: u64,
+    /// Its own disk space, in bytes.
+    pub scratch_bytes: u64,
+    /// Reading the application's files; `None`: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_bytes_per_second: Option<u64>,
+    /// Sending to the store; `None`: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload_bytes_per_second: Option<u64>,
+}
+
+impl PodConfig {
+    /// The version that this program writes and reads.
+    pub const VERSION: u32 = 1;
+}
+
+/// One directory that is state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PodPath {
+    /// Its name inside the lineage.
+    pub label: String,
+    /// Where the application's containers, and the agent's, see it.
+    pub path: String,
+    /// Patterns of what is state; none: everything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub include: Vec<String>,
+    /// Patterns of what is not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<String>,
+    /// The application mounts it read-only: it is captured and never restored.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_only: bool,
+}
+
+/// When a start restores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PodRestore {
+    /// If the state paths are empty.
+    IfEmpty,
+    /// Whatever the disk holds.
+    Always,
+    /// Only when somebody asks.
+    Never,
+}
+
+/// Who wins when disk and store disagree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PodDivergence {
+    /// Nobody until a person has decided.
+    Wait,
+    /// What is on the disk.
+    PreferDisk,
+    /// What is in the store.
+    PreferStore,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_reads_what_it_writes_and_refuses_what_it_does_not_know() {
+        let text = r#"{"version":1,"paths":[{"label":"data","path":"/data","exclude":["*.tmp"]}],"settleMs":200,"quietMs":1000,
+            "limitMs":10000,"scanMs":60000,"restore":"IfEmpty","cleanOnly":true,"specialFiles":false,"onDivergence":"Wait","startAlone":true,
+            "cpuMillis":500,"memoryBytes":67108864,"scratchBytes":1073741824}"#;
+        let config: PodConfig = serde_json::from_str(text).expect("read");
+        assert_eq!(config.paths[0].exclude, ["*.tmp"]);
+        let again = serde_json::to_string(&config).expect("written");
+        assert_eq!(serde_json::from_str::<PodConfig>(&again).expect("read again"), config);
+        assert!(serde_json::from_str::<PodConfig>(&again.replace("settleMs", "setleMs")).is_err());
+    }
+}
