@@ -173,27 +173,79 @@ pub fn sealer(domain: &Domain, object: Object) -> Result<Sealer> {
 /// # Errors
 /// If it is not what was sealed there.
 pub fn open_frame(sealer: &Sealer, name: &Name, place: &FramePlace, sealed: &mut [u8], decoder: &mut Decoder) -> Result<Vec<u8>> {
+    let plain_len = announced(name, place, sealed)?;
+    let (codec, payload) = sealer.open(place.offset, sealed)?;
     let mut plaintext = Vec::new();
-    open_frame_into(sealer, name, place, sealed, decoder, &mut plaintext)?;
+    decoder
+        .decode(codec, payload, plain_len, &mut plaintext)
+        .map_err(|error| StoreError::damaged(name, format_args!("a frame at {}: {error}", place.offset)))?;
     Ok(plaintext)
 }
 
-/// The same, into a buffer.
-pub(crate) fn open_frame_into(
-    sealer: &Sealer,
-    name: &Name,
-    place: &FramePlace,
-    sealed: &mut [u8],
-    decoder: &mut Decoder,
-    plaintext: &mut Vec<u8>,
-) -> Result<()> {
-    if sealed.len() != place.sealed_len as usize || place.plain_len as usize > PLAIN_MAX {
-        return Err(StoreError::damaged(name, format_args!("a frame at {} is truncated", place.offset)));
+/// The plaintext of a frame, somewhere in the buffer that it was opened into.
+#[derive(Debug)]
+pub(crate) struct Plaintext {
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+impl Plaintext {
+    /// All of the buffer.
+    pub(crate) const fn of(buffer: Vec<u8>) -> Self {
+        Self { buffer, start: 0 }
     }
-    let (codec, payload) = sealer.open(place.offset, sealed)?;
-    decoder
-        .decode(codec, payload, place.plain_len as usize, plaintext)
-        .map_err(|error| StoreError::damaged(name, format_args!("a frame at {}: {error}", place.offset)))
+
+    /// A part of it. `None` if it is shorter than that.
+    pub(crate) fn part(&self, start: usize, len: usize) -> Option<&[u8]> {
+        self.buffer.get(self.start..)?.get(start..start.checked_add(len)?)
+    }
+
+    /// Its buffer, to be used again.
+    pub(crate) fn into_buffer(self) -> Vec<u8> {
+        self.buffer
+    }
+}
+
+/// Opens frames with buffers that are used again.
+#[derive(Debug)]
+pub(crate) struct Opener {
+    decoder: Decoder,
+    opened: Vec<u8>,
+}
+
+impl Opener {
+    pub(crate) fn new() -> Result<Self> {
+        let decoder = Decoder::new().map_err(|error| StoreError::damaged("frame", error))?;
+        Ok(Self { decoder, opened: Vec::new() })
+    }
+
+    /// The same as [`open_frame`], without touching the sealed bytes. `spare` is a buffer to put the plaintext into, with whatever content.
+    pub(crate) fn open(
+        &mut self,
+        sealer: &Sealer,
+        name: &Name,
+        place: &FramePlace,
+        sealed: &[u8],
+        mut spare: Vec<u8>,
+    ) -> Result<Plaintext> {
+        let plain_len = announced(name, place, sealed)?;
+        let codec = sealer.open_into(place.offset, sealed, &mut self.opened)?;
+        if codec == crate::frame::RAW && self.opened.len() == plain_len + 1 {
+            // what was opened is the plaintext already, behind its codec
+            return Ok(Plaintext { buffer: std::mem::replace(&mut self.opened, spare), start: 1 });
+        }
+        let decoded = self.decoder.decode(codec, &self.opened[1..], plain_len, &mut spare);
+        decoded.map_err(|error| StoreError::damaged(name, format_args!("a frame at {}: {error}", place.offset)))?;
+        Ok(Plaintext::of(spare))
+    }
+}
+
+/// The length of a frame's plaintext, if it can be that long.
+fn announced(name: &Name, place: &FramePlace, sealed: &[u8]) -> Result<usize> {
+    match usize::try_from(place.plain_len) {
+        Ok(len) if sealed.len() == place.sealed_len as usize && len <= PLAIN_MAX => Ok(len),
+        _ => Err(StoreError::damaged(name, format_args!("a frame at {} is truncated", place.offset))),
+    }
 }
 
 /// The frames of a whole pack, by its own table; each is opened and decoded.
@@ -276,6 +328,13 @@ mod tests {
             let mut sealed = bytes[start..start + place.sealed_len as usize].to_vec();
             let plaintext = open_frame(&sealer, &name, place, &mut sealed, &mut decoder).expect("what was written");
             assert_eq!(plaintext, vec![i; usize::from(i) * 100]);
+            let mut opener = Opener::new().expect("memory");
+            let sealed = &bytes[start..start + place.sealed_len as usize];
+            let again = opener.open(&sealer, &name, place, sealed, vec![9; 7]).expect("what was written");
+            assert_eq!(again.part(0, plaintext.len()), Some(&plaintext[..]));
+            assert_eq!(again.part(1, plaintext.len()), None);
+            let longer = FramePlace { plain_len: place.plain_len + 1, ..*place };
+            assert!(opener.open(&sealer, &name, &longer, sealed, Vec::new()).is_err(), "it has fewer bytes than that");
         }
         let scanned = scan(&domain(), object, &bytes).expect("what was written");
         assert_eq!(

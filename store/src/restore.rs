@@ -2,7 +2,7 @@
 //! From a tree to a disk: contained, parallel, and only what differs.
 //!
 //! A *planner* walks the tree in its order, makes directories, compares what is there already, and gathers what must be fetched into windows;
-//! a *fetcher* reads each window's frames with few ranged requests; the *writers* decode them and write the files. Three windows are under way at
+//! a *fetcher* reads each window's frames with few ranged requests; the *writers* decode them and write the files. Two windows are under way at
 //! a time, so memory does not grow with the size of the state. Everything is done from open directories to single names: nothing outside the
 //! target is ever touched, whatever lies in it and whatever the repository says.
 
@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 mod compare;
 mod existing;
 mod fetch;
+mod frames;
 mod plan;
 mod proof;
 mod window;

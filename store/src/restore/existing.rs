@@ -36,7 +36,7 @@ impl Planner<'_> {
         }
         self.stats.kept_files += 1;
         self.window.file_bytes += size;
-        let file = Arc::new(OpenFile { fd, path: self.here() });
+        let file = Arc::new(OpenFile::new(fd, self.here()));
         self.window.finishes.push(Finish::File { file, inode: Box::new(inode.clone()) });
         Ok(true)
     }
@@ -86,7 +86,7 @@ impl Planner<'_> {
         if wrong.is_empty() && info.size == *size {
             self.stats.kept_files += 1;
         }
-        let file = Arc::new(OpenFile { fd, path: self.here() });
+        let file = Arc::new(OpenFile::new(fd, self.here()));
         self.fill(&file, inode, |start| !wrong.contains(&start))?;
         Ok(true)
     }

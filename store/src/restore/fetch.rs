@@ -3,8 +3,7 @@
 
 use super::window::Window;
 use crate::error::{Result, StoreError};
-use crate::frame::Decoder;
-use crate::pack;
+use crate::pack::{Opener, Plaintext};
 use crate::reader::Reader;
 use crate::transport::Range;
 use crate::tree::{FramePlace, Object};
@@ -20,8 +19,8 @@ const GAP_BYTES: u64 = 256 << 10;
 const RANGE_BYTES: u64 = 8 << 20;
 /// Requests of one window at once.
 const REQUESTS: usize = 6;
-/// Windows under way at once: one request's latency must not be waited for.
-const WINDOWS_AHEAD: u64 = 3;
+/// Windows under way at once, besides those that are written: one request's latency must not be waited for, and each takes a pack's memory.
+const WINDOWS_AHEAD: u64 = 2;
 
 /// Where a frame's sealed bytes are.
 #[derive(Debug)]
@@ -39,20 +38,6 @@ pub(super) struct Fetched {
     pub(super) stretches: Vec<Bytes>,
     pub(super) sealed: Vec<Sealed>,
     pub(super) fetched_bytes: u64,
-}
-
-/// What opening frames needs, used again and again.
-#[derive(Debug)]
-pub(super) struct Opener {
-    decoder: Decoder,
-    sealed: Vec<u8>,
-}
-
-impl Opener {
-    pub(super) fn new() -> Result<Self> {
-        let decoder = Decoder::new().map_err(|error| StoreError::damaged("frame", error))?;
-        Ok(Self { decoder, sealed: Vec::new() })
-    }
 }
 
 struct Stretch {
@@ -171,23 +156,20 @@ pub(super) fn fetch_all(reader: &Arc<Reader>, windows: &Receiver<Window>, fetche
 }
 
 impl Fetched {
-    /// The plaintext of one of the window's frames, into a buffer.
-    pub(super) fn open(&self, reader: &Reader, frame: usize, opener: &mut Opener, plaintext: &mut Vec<u8>) -> Result<()> {
+    /// The plaintext of one of the window's frames. `spare` is a buffer to put it into.
+    pub(super) fn open(&self, reader: &Reader, frame: usize, opener: &mut Opener, mut spare: Vec<u8>) -> Result<Plaintext> {
         let place = &self.window.frames[frame];
         match self.sealed[frame] {
             Sealed::Elsewhere => {
-                plaintext.clear();
-                plaintext.extend_from_slice(&reader.frame(place, false)?);
-                Ok(())
+                spare.clear();
+                spare.extend_from_slice(&reader.frame(place, false)?);
+                Ok(Plaintext::of(spare))
             }
             Sealed::Stretch { index, start } => {
                 let name = place.object.name(reader.domain().keys.id);
                 let sealed = self.stretches[index].get(start..start + place.sealed_len as usize);
                 let sealed = sealed.ok_or_else(|| StoreError::damaged(&name, "it is shorter than it should be"))?;
-                opener.sealed.clear();
-                opener.sealed.extend_from_slice(sealed);
-                let sealer = reader.sealer(place.object)?;
-                pack::open_frame_into(&sealer, &name, place, &mut opener.sealed, &mut opener.decoder, plaintext)
+                opener.open(&*reader.sealer(place.object)?, &name, place, sealed, spare)
             }
         }
     }

@@ -2,8 +2,9 @@
 //! Walks the tree, makes what needs no bytes, and gathers the rest into windows.
 
 use super::fetch::fetch_all;
+use super::frames::BUFFERS;
 use super::window::{Finish, Job, OpenFile, Piece, Window};
-use super::writers::{BUFFERS, Writers};
+use super::writers::Writers;
 use super::{Extra, Restore, RestoreError, Stats, Target};
 use crate::disk::{Dir, FileInfo, FileKind, is_own};
 use crate::error::StoreError;
@@ -402,7 +403,7 @@ impl<'a> Planner<'a> {
             Content::Extents { .. } => {
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let fd = dir.open_with(name, flags, Mode::RUSR | Mode::WUSR).map_err(|error| self.failed(error))?;
-                let file = Arc::new(OpenFile { fd, path: self.path.clone() });
+                let file = Arc::new(OpenFile::new(fd, self.path.clone()));
                 return self.fill(&file, inode, |_| false);
             }
         }
@@ -428,6 +429,10 @@ impl<'a> Planner<'a> {
             }
             self.window.file_bytes += u64::from(extent.len);
             if !in_place(extent.start) {
+                if self.window.ends_before(&extent.place) {
+                    self.window.jobs.push(Job::Patch { file: Arc::clone(file), pieces: std::mem::take(&mut pieces) });
+                    self.send()?;
+                }
                 pieces.push(self.piece(&extent.place, extent.len, extent.start)?);
             }
             if pieces.len() >= PIECES || self.window.is_full() {

@@ -5,10 +5,14 @@ use crate::disk::Dir;
 use crate::tree::{FramePlace, Inode, Name, Place};
 use rustix::fd::OwnedFd;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-/// Plaintext of a window's frames, in bytes.
-const WINDOW_BYTES: u64 = 4 << 20;
+/// Sealed bytes of a window's frames: a little more than a usual pack's, so that one request fetches one.
+const WINDOW_BYTES: u64 = 6 << 20;
+/// Plaintext of a window's frames, in bytes: what little there is to fetch may be much to write.
+const WINDOW_PLAIN_BYTES: u64 = 16 << 20;
+/// A window of so many sealed bytes ends where a pack does.
+const WINDOW_BYTES_MIN: u64 = 2 << 20;
 /// Files of a window.
 const WINDOW_JOBS: usize = 4096;
 /// Directories that a window holds open.
@@ -28,6 +32,14 @@ pub(super) struct Piece {
 pub(super) struct OpenFile {
     pub(super) fd: OwnedFd,
     pub(super) path: Vec<u8>,
+    /// File systems let one write to a file at a time, and burn processor time in those that wait.
+    pub(super) writing: Mutex<()>,
+}
+
+impl OpenFile {
+    pub(super) const fn new(fd: OwnedFd, path: Vec<u8>) -> Self {
+        Self { fd, path, writing: Mutex::new(()) }
+    }
 }
 
 /// Something to write.
@@ -37,6 +49,15 @@ pub(super) enum Job {
     Create { dir: Arc<Dir>, name: Name, path: Vec<u8>, inode: Box<Inode>, pieces: Vec<Piece> },
     /// Parts of an open file.
     Patch { file: Arc<OpenFile>, pieces: Vec<Piece> },
+}
+
+impl Job {
+    /// What it wants of frames.
+    pub(super) fn pieces(&self) -> &[Piece] {
+        match self {
+            Self::Create { pieces, .. } | Self::Patch { pieces, .. } => pieces,
+        }
+    }
 }
 
 /// Something to do after all jobs of this window and those before it.
@@ -59,6 +80,7 @@ pub(super) struct Window {
     index: HashMap<FramePlace, usize>,
     pub(super) jobs: Vec<Job>,
     pub(super) finishes: Vec<Finish>,
+    sealed_bytes: u64,
     plain_bytes: u64,
     dirs: usize,
     /// Bytes of files that this window puts in place.
@@ -73,7 +95,16 @@ impl Window {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.plain_bytes >= WINDOW_BYTES || self.jobs.len() + self.finishes.len() >= WINDOW_JOBS || self.dirs >= WINDOW_DIRS
+        self.sealed_bytes >= WINDOW_BYTES
+            || self.plain_bytes >= WINDOW_PLAIN_BYTES
+            || self.jobs.len() + self.finishes.len() >= WINDOW_JOBS
+            || self.dirs >= WINDOW_DIRS
+    }
+
+    /// Whether the window had better end before what lies at this place: it is in another object than all before it.
+    pub(super) fn ends_before(&self, place: &Place) -> bool {
+        let last = self.frames.last().map(|frame| frame.object);
+        self.sealed_bytes >= WINDOW_BYTES_MIN && last.is_some() && last != place.frame.place().map(|stored| stored.object)
     }
 
     /// A piece of a stored frame. `None` if the place is not a stored one.
@@ -83,6 +114,7 @@ impl Window {
         let frame = *self.index.entry(stored).or_insert(next);
         if frame == next {
             self.frames.push(stored);
+            self.sealed_bytes += u64::from(stored.sealed_len);
             self.plain_bytes += u64::from(stored.plain_len);
         }
         Some(Piece { frame, inner: place.inner, len, offset })

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Decodes a window's frames and writes its files.
 
-use super::fetch::{Fetched, Opener};
+use super::fetch::Fetched;
+use super::frames::Frames;
 use super::plan::remove_tree;
 use super::window::{Finish, Job, Piece};
 use super::{Options, Progress, RestoreError, Stats};
 use crate::codec::Reader as Codec;
 use crate::disk::{Dir, xattr};
 use crate::error::StoreError;
+use crate::pack::Opener;
 use crate::pool::Pool;
 use crate::reader::Reader;
 use crate::tree::inode::decode_xattrs;
@@ -35,9 +37,6 @@ pub(super) struct Writers<'a> {
     pub(super) openers: Mutex<Vec<Opener>>,
     pub(super) buffers: Pool,
 }
-
-/// Buffers of frames that are used again.
-pub(super) const BUFFERS: usize = 48;
 
 /// Windows that arrived, and whose turn it is to finish.
 struct Queue {
@@ -126,15 +125,19 @@ impl Writers<'_> {
     }
 
     fn window(&self, index: u64, mut fetched: Fetched, queue: &Queue, stats: &mut Stats) -> Result<()> {
-        let frames = self.decode(&fetched)?;
-        fetched.stretches.clear();
-        for job in fetched.window.jobs.drain(..) {
+        let jobs = std::mem::take(&mut fetched.window.jobs);
+        let opener = self.openers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let opener = opener.map_or_else(Opener::new, Ok)?;
+        let mut frames = Frames::new(self.reader, &self.buffers, &fetched, &jobs, opener);
+        for job in jobs {
             if self.cancel.load(Ordering::Relaxed) || queue.failed.load(Ordering::Relaxed) {
                 return Err(RestoreError::Cancelled);
             }
-            self.job(&job, &frames, stats)?;
+            self.job(&job, &mut frames, stats)?;
         }
-        frames.into_iter().for_each(|frame| self.buffers.put(frame));
+        let opener = frames.into_opener();
+        self.openers.lock().unwrap_or_else(PoisonError::into_inner).push(opener);
+        fetched.stretches.clear();
         queue.wait_for_turn(index)?;
         for finish in fetched.window.finishes.drain(..) {
             self.finish(&finish, stats)?;
@@ -148,20 +151,7 @@ impl Writers<'_> {
         Ok(())
     }
 
-    fn decode(&self, fetched: &Fetched) -> Result<Vec<Vec<u8>>> {
-        let opener = self.openers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut opener = opener.map_or_else(Opener::new, Ok)?;
-        let mut frames = Vec::with_capacity(fetched.window.frames.len());
-        for index in 0..fetched.window.frames.len() {
-            let mut plaintext = self.buffers.take();
-            fetched.open(self.reader, index, &mut opener, &mut plaintext)?;
-            frames.push(plaintext);
-        }
-        self.openers.lock().unwrap_or_else(PoisonError::into_inner).push(opener);
-        Ok(frames)
-    }
-
-    fn job(&self, job: &Job, frames: &[Vec<u8>], stats: &mut Stats) -> Result<()> {
+    fn job(&self, job: &Job, frames: &mut Frames<'_>, stats: &mut Stats) -> Result<()> {
         match job {
             Job::Create { dir, name, path, inode, pieces } => {
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -173,20 +163,30 @@ impl Writers<'_> {
                     write_all(&fd, bytes, 0).map_err(RestoreError::target(path))?;
                     stats.written_bytes += bytes.len() as u64;
                 }
-                self.pieces(&fd, path, pieces, frames, stats)?;
+                self.pieces(&fd, None, path, pieces, frames, stats)?;
                 self.set_size(&fd, path, inode, pieces)?;
                 self.describe_as(&fd, path, inode, Some(mode), stats)
             }
-            Job::Patch { file, pieces } => self.pieces(&file.fd, &file.path, pieces, frames, stats),
+            Job::Patch { file, pieces } => self.pieces(&file.fd, Some(&file.writing), &file.path, pieces, frames, stats),
         }
     }
 
-    fn pieces(&self, fd: impl AsFd, path: &[u8], pieces: &[Piece], frames: &[Vec<u8>], stats: &mut Stats) -> Result<()> {
+    fn pieces(
+        &self,
+        fd: impl AsFd,
+        writing: Option<&Mutex<()>>,
+        path: &[u8],
+        pieces: &[Piece],
+        frames: &mut Frames<'_>,
+        stats: &mut Stats,
+    ) -> Result<()> {
         for piece in pieces {
-            let bytes = frames[piece.frame].get(piece.inner as usize..piece.inner as usize + piece.len as usize);
-            let bytes = bytes.ok_or_else(|| StoreError::damaged("frame", "a chunk lies beyond its frame"))?;
+            let bytes = frames.bytes(piece)?;
+            let turn = writing.map(|writing| writing.lock().unwrap_or_else(PoisonError::into_inner));
             write_all(&fd, bytes, piece.offset).map_err(RestoreError::target(path))?;
+            drop(turn);
             stats.written_bytes += bytes.len() as u64;
+            frames.done(piece);
         }
         Ok(())
     }

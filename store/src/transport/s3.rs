@@ -79,9 +79,11 @@ pub struct S3 {
     buffers: Arc<Pool>,
 }
 
-/// Bodies of at least so many bytes are received into buffers that are used again, and so many of them are kept.
+/// Bodies of at least so many bytes are received into buffers that are used again, and so many of them are kept. They are of one size, a usual
+/// pack's: buffers that grow leave holes of their former sizes behind.
 const POOLED_BYTES: usize = 1 << 20;
-const POOLED: usize = 3;
+const POOLED_ROOM: usize = 6 << 20;
+const POOLED: usize = 4;
 
 impl fmt::Debug for S3 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -235,7 +237,7 @@ impl Transport for S3 {
         let collect = async {
             let announced = announced.unwrap_or(0).min(ROOM_MAX);
             let mut bytes = if announced >= POOLED_BYTES { self.buffers.take() } else { Vec::new() };
-            bytes.reserve(if announced >= POOLED_BYTES { announced.next_power_of_two() } else { announced });
+            bytes.reserve(if announced >= POOLED_BYTES { announced.max(POOLED_ROOM) } else { announced });
             while let Some(part) = body.next().await {
                 bytes.extend_from_slice(&part.map_err(|error| lost(format!("the body was cut off: {error}")))?);
             }
