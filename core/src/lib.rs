@@ -4,6 +4,7 @@
 //! Nothing here awaits, reads a clock, draws a random number or touches a disk: `now` is an argument, and what must
 //! be done is returned as a value. So the same code runs in production, in property tests and in the simulator.
 
+pub mod barrier;
 pub mod cadence;
 pub mod checkpoint;
 pub mod disk;
