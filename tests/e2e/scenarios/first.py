@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A repository, a policy, a label: what everybody does first."""
+import stage
+from app import began_after, is_injected, log, policy, ready_pods, the_one, uids, workload, written
+from kube import apply, condition, get, kubectl, must, name_of, pods, say, until
+from scenario import scenario
+
+SPACE = "first"
+
+
+@scenario
+def repository_is_proven(store):
+    """A StateRepository is Ready once the store has shown that it fences, and says why when it is not."""
+    stage.namespace(SPACE, store, policies=[policy("web")])
+    status = get("staterepository", "default", SPACE)["status"]
+    must(status.get("repositoryId"), f"it has no identity: {status}")
+    must(condition({"status": status}, "Ready").get("observedGeneration") == 1, f"of which generation is this: {status}")
+    apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "locked-out"}})
+    stage.repository("locked-out", type("Other", (), {"user": "nobody", "secret": "wrong-on-purpose"}), "locked-out")
+
+    def refused():
+        ready = condition(get("staterepository", "default", "locked-out"), "Ready")
+        return ready if ready.get("status") == "False" else None
+
+    ready = until("a repository with wrong credentials is not ready", refused)
+    must(ready.get("message") and "wrong-on-purpose" not in str(ready), f"the reason is of no use: {ready}")
+    say(f"          {ready['reason']}: {ready['message']}")
+
+
+@scenario
+def label_protects_a_deployment(store):
+    """kubectl label deployment: its pods roll, each with agent and gate, and are shown with their lag."""
+    apply(workload("Deployment", "web", replicas=2), namespace=SPACE)
+    before = ready_pods(SPACE, "web", 2, injected=False)
+    kubectl("label", "deployment", "-n", SPACE, "web", "holdfast.dev/policy=web")
+    after = ready_pods(SPACE, "web", 2, not_among=uids(before), seconds=180)
+    for pod in after:
+        written(SPACE, name_of(pod), 5)
+
+    def protected():
+        found = stage.lineages(SPACE, "web")
+        good = [lineage for lineage in found if condition(lineage, "Protected").get("status") == "True" and lineage["status"].get("checkpoint")]
+        return good if len(good) == 2 else None
+
+    found = until("two lineages are protected", protected)
+    must({lineage["spec"]["slot"] for lineage in found} == {"0", "1"}, f"slots: {found}")
+    must(all(lineage["status"].get("lagSeconds", 99) < 15 for lineage in found), f"lag: {found}")
+    say("          " + kubectl("get", "statelineages", "-n", SPACE, "-o", "wide").replace("\n", "\n          ").rstrip())
+    kubectl("get", "holdfast", "-n", SPACE)
+
+
+@scenario
+def state_survives_a_killed_pod(store):
+    """A pod that is deleted is replaced by one that goes on from its very last line; one that is killed loses at most its lag."""
+    pod = name_of(ready_pods(SPACE, "web", 2)[0])
+    lines = written(SPACE, pod, 10)
+    kubectl("delete", "pod", "-n", SPACE, pod, seconds=120)
+    heir = successor(lines)
+    after = log(SPACE, heir)
+    ends = [line for line in after if line.endswith(f"{pod} end")]
+    must(len(ends) == 1 and began_after(SPACE, heir) == int(ends[0].split()[0]), f"{heir} did not begin after {pod}'s last line: {ends}")
+    # and once more without any notice
+    lines = written(SPACE, heir, began_after(SPACE, heir) + 20)
+    kubectl("delete", "pod", "-n", SPACE, heir, "--grace-period=0", "--force", seconds=120)
+    third = successor(lines[:-20])
+    lost = len(lines) - began_after(SPACE, third)
+    must(lost <= 15, f"{lost} lines were lost, which is more than 3 seconds")
+    say(f"          killed without notice: {max(lost, 0)} acknowledged lines lost")
+
+
+def successor(lines):
+    """The pod whose state begins with some lines, once two are ready."""
+    for pod in ready_pods(SPACE, "web", 2):
+        if log(SPACE, name_of(pod))[:len(lines)] == lines:
+            return name_of(pod)
+    must(False, f"no pod has the state that ended with {lines[-1:]}")
+    return None
+
+
+@scenario
+def unlabelling_takes_it_out(store):
+    """Without the label the pods roll once more, without agent and gate; what the template's author wrote stays."""
+    before = ready_pods(SPACE, "web", 2)
+    kubectl("label", "deployment", "-n", SPACE, "web", "holdfast.dev/policy-")
+    ready_pods(SPACE, "web", 2, injected=False, not_among=uids(before), seconds=180)
+    labels = get("deployment", "web", SPACE)["spec"]["template"]["metadata"]["labels"]
+    must(labels == {"app": "web"}, f"the template kept {labels}")
+    kubectl("delete", "deployment", "-n", SPACE, "web")
+
+
+@scenario
+def label_on_the_template(store):
+    """The label on the pod template does the same, and stays whatever happens to the workload's."""
+    apply(workload("Deployment", "gitops"), namespace=SPACE)
+    kubectl("patch", "deployment", "-n", SPACE, "gitops", "--type=merge",
+            "-p", '{"spec":{"template":{"metadata":{"labels":{"holdfast.dev/policy":"web"}}}}}')
+    pod = the_one(SPACE, "gitops", seconds=120)
+    must(is_injected(get("pod", pod, SPACE)), "it has no agent")
+    kubectl("label", "deployment", "-n", SPACE, "gitops", "holdfast.dev/policy=web")
+    kubectl("label", "deployment", "-n", SPACE, "gitops", "holdfast.dev/policy-")
+    labels = get("deployment", "gitops", SPACE)["spec"]["template"]["metadata"]["labels"]
+    must(labels.get("holdfast.dev/policy") == "web", f"the author's label is gone: {labels}")
+    kubectl("delete", "deployment", "-n", SPACE, "gitops")
+    until("its pods are gone", lambda: not pods(SPACE, "app=gitops", ending=True))

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes that are drained, that are lost, and that are only believed to be."""
+from pathlib import Path
+
+import stage
+from app import began_after, log, policy, the_one, workload, written
+from kube import CLUSTER_LOGS, apply, cluster, get, is_ready, kubectl, must, name_of, pods, say, until
+from scenario import scenario
+
+SPACE = "nodes"
+LABEL = {"holdfast.dev/policy": "given"}
+# what a loss without notice may cost: the cadence's limit, an upload, and what is shown late
+MOST_LOST = 15
+
+
+def pod_on(node, other, name):
+    """A Deployment whose only pod runs on a node that it is not bound to."""
+    kubectl("cordon", other)
+    try:
+        apply(workload("Deployment", name, labels=LABEL, volume="none"), namespace=SPACE)
+        pod = the_one(SPACE, name, seconds=180)
+    finally:
+        kubectl("uncordon", other)
+    must(get("pod", pod, SPACE)["spec"]["nodeName"] == node, f"{pod} is not on {node}")
+    return pod
+
+
+@scenario
+def drained_node(store):
+    """kubectl drain is not refused, and the pod goes on elsewhere from its very last line."""
+    stage.namespace(SPACE, store, policies=[policy("given", provision={"ephemeralVolume": {"size": "64Mi"}})])
+    pod = pod_on("node2", "node1", "mover")
+    lines = written(SPACE, pod, 10)
+    kubectl("drain", "node2", "--ignore-daemonsets", "--timeout=120s", seconds=150)
+    heir = the_one(SPACE, "mover", seconds=120)
+    kubectl("uncordon", "node2")
+    after = log(SPACE, heir)
+    must(after[:len(lines)] == lines, "it has another history")
+    must(any(line.endswith(f"{pod} end") for line in after), "its predecessor's last line is lost")
+    kubectl("delete", "deployment", "-n", SPACE, "mover")
+
+
+@scenario
+def lost_node(store):
+    """A node is gone at once: the replacement continues on the other node; the loss is at most the lag that was shown."""
+    pod = pod_on("node2", "node1", "exile")
+    written(SPACE, pod, 20)
+    lag = stage.lineages(SPACE, "exile")[0]["status"].get("lagSeconds", 0)
+    lines = log(SPACE, pod)
+    cluster("node-kill", 2)
+    heir = None
+    try:
+        def elsewhere():
+            found = [pod for pod in pods(SPACE, "app=exile") if pod["spec"].get("nodeName") == "node1"]
+            return found and is_ready(found[0]) and name_of(found[0])
+
+        heir = until("a replacement is ready on node1", elsewhere, 150)
+        began = began_after(SPACE, heir)
+        lost = len(lines) - began
+        must(log(SPACE, heir)[:began] == lines[:began], "it has another history")
+        most = MOST_LOST + lag * 5
+        must(lost <= most, f"{lost} lines were lost; {lag} s were shown as lag")
+        say(f"          {max(lost, 0)} acknowledged lines lost (5 a second), {lag} s of lag were shown")
+    finally:
+        cluster("node-start", 2)
+    kubectl("delete", "deployment", "-n", SPACE, "exile", "--wait=false")
+    kubectl("delete", "pods", "-n", SPACE, "-l", "app=exile", "--force", "--grace-period=0")
+
+
+@scenario
+def believed_dead(store):
+    """A pod is deleted by force while its containers still run: they are fenced, and nothing they write becomes history."""
+    pod = pod_on("node2", "node1", "ghost")
+    uid = get("pod", pod, SPACE)["metadata"]["uid"]
+    written(SPACE, pod, 10)
+    cluster("node-silence", 2)
+    try:
+        kubectl("cordon", "node2")
+        kubectl("delete", "pod", "-n", SPACE, pod, "--grace-period=0", "--force")
+        heir = the_one(SPACE, "ghost", seconds=150)
+        began = began_after(SPACE, heir)
+        logs = Path(f"{CLUSTER_LOGS}/node2-pods/{SPACE}_{pod}_{uid}")
+        until("the old application has written more than was taken over", lambda: last_said(logs / "scribe") > began + 20, 60)
+        until("the old agent knows that it is fenced", lambda: "fenced" in said(logs / "holdfast-agent").lower(), 60)
+        lines = written(SPACE, heir, began + 20)
+        late = [line for line in lines[began:] if line.split()[1] == pod]
+        must(not late, f"late lines became history: {late[:3]}")
+        # and who comes after has the heir's history
+        kubectl("delete", "pod", "-n", SPACE, heir, seconds=120)
+        third = the_one(SPACE, "ghost", seconds=120)
+        must(log(SPACE, third)[:len(lines)] == lines, "the next one has another history")
+    finally:
+        cluster("node-start", 2)
+        kubectl("uncordon", "node2")
+    kubectl("delete", "deployment", "-n", SPACE, "ghost")
+
+
+def said(directory):
+    return "\n".join(file.read_text(errors="replace") for file in sorted(directory.glob("*.log")))
+
+
+def last_said(directory):
+    numbers = [line.split()[-1] for line in said(directory).splitlines() if line.split()[-1].isdigit()]
+    return int(numbers[-1]) if numbers else 0

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What scenarios play on: a cluster of two nodes, an S3 server on the machine, the images, and Holdfast as `deploy/` has it."""
+import base64
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import urllib.request
+from pathlib import Path
+
+from kube import CLUSTER, ROOT, Unmet, apply, cluster, condition, get, items, kubectl, text_of, until
+
+HOST = "10.89.0.1"
+S3 = f"http://{HOST}:9100"
+SYSTEM = "holdfast-system"
+LOGS = Path(os.environ.get("HOLDFAST_E2E_LOGS") or ROOT / ".cache/logs/e2e")
+IMAGES = Path(os.environ.get("HOLDFAST_E2E_IMAGES") or ROOT / ".cache/images")
+KUSTOMIZATION = ROOT / "tests/e2e/deploy"
+
+
+class Store:
+    """An S3 server of this machine that pods reach, with a bucket. It outlives a run that keeps it."""
+
+    directory = Path("/var/tmp/holdfast-e2e-store")
+
+    def __init__(self):
+        (self.directory / "data/holdfast").mkdir(parents=True, exist_ok=True)
+        key = self.directory / "secret"
+        if not key.exists():
+            key.write_text(secrets.token_hex(16))
+        self.user, self.secret = "holdfast", key.read_text()
+
+    def start(self):
+        if answers(f"{S3}/minio/health/ready"):
+            return
+        quiet = {"MINIO_BROWSER": "off", "MINIO_UPDATE": "off", "MINIO_CALLHOME_ENABLE": "off"}
+        known = {"MINIO_ROOT_USER": self.user, "MINIO_ROOT_PASSWORD": self.secret}
+        with open(LOGS / "s3.log", "ab") as log:
+            command = ["minio", "server", "--quiet", "--address", f"{HOST}:9100", str(self.directory / "data")]
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | quiet | known, start_new_session=True)
+        (self.directory / "pid").write_text(str(process.pid))
+        until("the S3 server answers", lambda: answers(f"{S3}/minio/health/ready"))
+
+    def stop(self):
+        """Ends the server that a run has started, this or an earlier one."""
+        file = self.directory / "pid"
+        if not file.exists():
+            return
+        process = int(file.read_text())
+        try:
+            ours = str(self.directory) in Path(f"/proc/{process}/cmdline").read_text()
+        except OSError:
+            ours = False
+        if ours:
+            os.kill(process, signal.SIGTERM)
+            until("the S3 server has ended", lambda: not answers(f"{S3}/minio/health/ready"))
+        file.unlink()
+
+    def remove(self):
+        self.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def answers(url):
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def build_images():
+    """The images of Holdfast, and that of the application; compiled only as far as something has changed."""
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    print(text_of([str(ROOT / "deploy/images.sh"), str(IMAGES)], seconds=3600), end="")
+
+
+def raise_cluster():
+    cluster("up", 2)
+    cluster("load", IMAGES / "holdfast-agent.tar", IMAGES / "holdfast-coordinator.tar")
+    busybox = shutil.which("busybox")
+    if not busybox:
+        raise Unmet("there is no busybox: apt-get install busybox-static")
+    applets = ["sh", "cat", "awk", "sleep", "dd", "ls", "sha256sum", "wget", "id", "mkdir", "rm", "stat"]
+    files = [f"{busybox}=/bin/busybox", *[f"{busybox}=/bin/{applet}" for applet in applets]]
+    cluster("image", "scribe", "/scribe", *files, f"{ROOT}/tests/e2e/scribe=/scribe")
+
+
+def install():
+    """What a user does: one apply, and waiting until it stands."""
+    kubectl("apply", "-k", KUSTOMIZATION)
+    for name in ["holdfast-coordinator", "holdfast-webhook"]:
+        kubectl("rollout", "status", "-n", SYSTEM, f"deployment/{name}", "--timeout=180s", seconds=200)
+    until("the webhook's configuration has an authority", trusts_webhook, 60)
+
+
+def trusts_webhook():
+    entries = get("mutatingwebhookconfiguration", "holdfast")["webhooks"]
+    return all(entry["clientConfig"].get("caBundle") for entry in entries)
+
+
+def namespace(name, store, level=None, prefix=None, policies=()):
+    """A namespace with a repository of its own, and policies; returns when the repository is ready."""
+    labels = {"pod-security.kubernetes.io/enforce": level} if level else {}
+    apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    repository(name, store, prefix or name)
+    if policies:
+        apply(*policies, namespace=name)
+    until_repository(name)
+
+
+def repository(name, store, prefix):
+    def secret(of, **data):
+        encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+        return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": of}, "data": encoded}
+
+    s3 = {"bucket": "holdfast", "prefix": f"{prefix}/", "endpoint": S3, "pathStyle": True, "credentialsSecretRef": {"name": "holdfast-s3"}}
+    apply(
+        secret("holdfast-s3", AWS_ACCESS_KEY_ID=store.user, AWS_SECRET_ACCESS_KEY=store.secret),
+        secret("holdfast-passphrase", passphrase="correct horse battery staple"),
+        {"apiVersion": "holdfast.dev/v1alpha1", "kind": "StateRepository", "metadata": {"name": "default"},
+         "spec": {"s3": s3, "passphrase": {"name": "holdfast-passphrase"}}},
+        namespace=name,
+    )
+
+
+def until_repository(name, seconds=90):
+    until(f"the repository of {name} is ready", lambda: condition(get("staterepository", "default", name), "Ready").get("status") == "True", seconds)
+
+
+def lineages(space, workload=None):
+    found = items("statelineages", space)
+    return [lineage for lineage in found if not workload or lineage["spec"]["workload"]["name"] == workload]
+
+
+def leader():
+    """The pod of the coordinator that leads; none, for the moment."""
+    found = [pod for pod in items("pods", SYSTEM, "holdfast.dev/leader=true") if not pod["metadata"].get("deletionTimestamp")]
+    return found[0]["metadata"]["name"] if len(found) == 1 else None
+
+
+def keep_logs(name):
+    """What tells later why something failed: objects, events, and what every pod has said."""
+    directory = LOGS / name
+    directory.mkdir(parents=True, exist_ok=True)
+
+    def keep(file, *arguments):
+        try:
+            (directory / file).write_text(kubectl(*arguments, seconds=30))
+        except Unmet as error:
+            (directory / file).write_text(f"{error}\n")
+
+    keep("objects.txt", "get", "nodes,deployments,statefulsets,daemonsets,jobs,pods,pvc,leases", "-A", "-o", "wide")
+    keep("holdfast.yaml", "get", "staterepositories,statepolicies,statelineages", "-A", "-o", "yaml")
+    keep("events.txt", "get", "events", "-A", "--sort-by=.lastTimestamp")
+    keep("pods.txt", "describe", "pods", "-A")
+    for pod in json.loads(kubectl("get", "pods", "-A", "-o", "json"))["items"]:
+        where, who = pod["metadata"]["namespace"], pod["metadata"]["name"]
+        for container in pod["spec"].get("initContainers", []) + pod["spec"]["containers"]:
+            keep(f"{where}.{who}.{container['name']}.log", "logs", "-n", where, who, "-c", container["name"], "--tail=2000")
+
+
+def tear_down():
+    text_of([str(CLUSTER), "down"], seconds=300)
