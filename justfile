@@ -31,6 +31,11 @@ bench *arguments:
 demo *arguments:
     cargo run --release -- demo {{arguments}}
 
+# On a real Kubernetes of its own, from nothing: cluster, images, deploy/, scenarios that compare the bytes of an application's state; as root
+e2e *arguments:
+    .ci/run --needs e2e
+    tests/e2e/run.py {{arguments}}
+
 # All that CI does; or only the named steps
 ci *steps:
     .ci/run {{steps}}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Builds the images on this machine, without a registry: `deploy/images.sh DIRECTORY` leaves holdfast-agent.tar and holdfast-coordinator.tar there, OCI
-# archives of local/holdfast-agent:1 and local/holdfast-coordinator:1. Cargo compiles here, static; the Dockerfiles put what it made on nothing.
+# Builds the images on this machine, without a registry: `deploy/images.sh DIRECTORY` leaves holdfast-agent.tar, holdfast-coordinator.tar and
+# factoriser.tar there, OCI archives of local/holdfast-agent:1 and so on. Cargo compiles here, static; the Dockerfiles put what it made on nothing.
 # In the wild, docker builds the same Dockerfiles alone.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -19,7 +19,8 @@ if [ ! -d "$(rustc --print target-libdir --target "$target" 2>/dev/null)" ]; the
   target=x86_64-unknown-linux-gnu
   export RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static"
 fi
-cargo build --locked --profile "$profile" --target "$target" -p holdfast-agent -p holdfast-coordinator -p holdfast-webhook
+cargo build --locked --profile "$profile" --target "$target" \
+  -p holdfast-agent -p holdfast-coordinator -p holdfast-webhook -p holdfast-factoriser -p holdfast-factoriser-operator
 built=$(cargo metadata --no-deps --format-version 1 | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/$target/$profile
 
 work=$(mktemp -d)
@@ -28,9 +29,9 @@ mkdir -p "$work/out/scratch"
 chmod 1777 "$work/out/scratch"
 printf 'FROM scratch\nCOPY out /out\n' >"$work/Dockerfile"
 
-image() { # image NAME PROGRAM…
-  local name=$1 program
-  shift
+image() { # image NAME DOCKERFILE PROGRAM…
+  local name=$1 file=$2 program
+  shift 2
   for program in "$@"; do
     install -m 755 "$built/$program" "$work/out/$program"
     if readelf -lW "$work/out/$program" | grep -q INTERP; then
@@ -39,16 +40,17 @@ image() { # image NAME PROGRAM…
     fi
   done
   buildah build -q -t localhost/holdfast-binaries "$work" >/dev/null
-  buildah build -q -f "Dockerfile.${name#holdfast-}" --build-arg BINARIES=localhost/holdfast-binaries -t "localhost/$name" . >/dev/null
+  buildah build -q -f "$file" --build-arg BINARIES=localhost/holdfast-binaries -t "localhost/$name" . >/dev/null
   rm -f "$to/$name.tar"
   buildah push -q "localhost/$name" "oci-archive:$to/$name.tar:docker.io/local/$name:1"
   for program in "$@"; do rm "$work/out/$program"; done
   echo "$to/$name.tar"
 }
 
-image holdfast-agent holdfast-agent
+image holdfast-agent Dockerfile.agent holdfast-agent
 size=$(stat -c %s "$built/holdfast-agent")
 [ "$size" -le "$most" ] || { echo "the agent's image holds $size bytes, more than $most" >&2; exit 1; }
 rm -r "$work/out/scratch"
-image holdfast-coordinator holdfast-coordinator holdfast-webhook
-buildah rmi localhost/holdfast-agent localhost/holdfast-coordinator localhost/holdfast-binaries >/dev/null
+image holdfast-coordinator Dockerfile.coordinator holdfast-coordinator holdfast-webhook
+image factoriser deploy/examples/factoriser/Dockerfile factoriser factoriser-operator
+buildah rmi localhost/holdfast-agent localhost/holdfast-coordinator localhost/factoriser localhost/holdfast-binaries >/dev/null

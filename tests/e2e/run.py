@@ -19,7 +19,7 @@ import stage
 from kube import Unmet, say
 from scenario import ALL
 
-for module in ["first", "workloads", "losses", "rollouts", "refusals", "control"]:
+for module in ["manual", "first", "workloads", "losses", "rollouts", "refusals", "control", "example"]:
     importlib.import_module(f"scenarios.{module}")
 
 

@@ -38,7 +38,8 @@ class Store:
         quiet = {"MINIO_BROWSER": "off", "MINIO_UPDATE": "off", "MINIO_CALLHOME_ENABLE": "off"}
         known = {"MINIO_ROOT_USER": self.user, "MINIO_ROOT_PASSWORD": self.secret}
         with open(LOGS / "s3.log", "ab") as log:
-            command = ["minio", "server", "--quiet", "--address", f"{HOST}:9100", str(self.directory / "data")]
+            minio = shutil.which("minio", path=f"{os.environ['PATH']}:{ROOT}/.cache/bin") or "minio"
+            command = [minio, "server", "--quiet", "--address", f"{HOST}:9100", str(self.directory / "data")]
             process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | quiet | known, start_new_session=True)
         (self.directory / "pid").write_text(str(process.pid))
         until("the S3 server answers", lambda: answers(f"{S3}/minio/health/ready"))
@@ -79,7 +80,7 @@ def build_images():
 
 def raise_cluster():
     cluster("up", 2)
-    cluster("load", IMAGES / "holdfast-agent.tar", IMAGES / "holdfast-coordinator.tar")
+    cluster("load", IMAGES / "holdfast-agent.tar", IMAGES / "holdfast-coordinator.tar", IMAGES / "factoriser.tar")
     busybox = shutil.which("busybox")
     if not busybox:
         raise Unmet("there is no busybox: apt-get install busybox-static")
