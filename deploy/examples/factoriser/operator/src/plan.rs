@@ -28,10 +28,13 @@ pub struct Workers {
 #[must_use]
 pub fn objects(cracker: &RSACracker, image: &str, now: Option<Workers>) -> Vec<Value> {
     let count = cracker.spec.worker_count;
-    let mut found = vec![service(cracker, &workers_name(cracker), WORKER, true), service(cracker, &master_name(cracker), MASTER, false)];
+    let mut found =
+        vec![service(cracker, &workers_name(cracker), WORKER, true), service(cracker, &master_name(cracker), MASTER, false)];
     match now {
         // others than wanted are at work: they write down what they have done, and go
-        Some(workers) if workers.made_for != count && workers.pods > 0 => found.push(workers_object(cracker, image, workers.made_for, 0)),
+        Some(workers) if workers.made_for != count && workers.pods > 0 => {
+            found.push(workers_object(cracker, image, workers.made_for, 0));
+        }
         _ => {
             found.push(master_object(cracker, image));
             found.push(workers_object(cracker, image, count, count));
@@ -171,7 +174,11 @@ mod tests {
     #[test]
     fn another_count_stops_all_before_any_starts() {
         let working = objects(&cracker(5), "image", Some(Workers { made_for: 3, pods: 2 }));
-        assert_eq!(kinds(&working), ["Service", "Service", "StatefulSet"], "the master stays until the last worker has told it everything");
+        assert_eq!(
+            kinds(&working),
+            ["Service", "Service", "StatefulSet"],
+            "the master stays until the last worker has told it everything"
+        );
         assert_eq!((&working[2]["spec"]["replicas"], &working[2]["metadata"]["annotations"][COUNT]), (&json!(0), &json!("3")));
         let stopped = objects(&cracker(5), "image", Some(Workers { made_for: 3, pods: 0 }));
         assert_eq!((&stopped[3]["spec"]["replicas"], &stopped[3]["metadata"]["annotations"][COUNT]), (&json!(5), &json!("5")));
