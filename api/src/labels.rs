@@ -27,6 +27,10 @@ pub const POLICY_DIGEST: &str = "holdfast.dev/policy-digest";
 /// Annotation of a namespace or workload: `disabled` keeps the webhook away, whatever the labels say.
 pub const INJECT: &str = "holdfast.dev/inject";
 
+/// Annotation of a StateLineage, by people: what becomes of a state that another cluster owns (`adopt`, `fork`, `fresh`), or of a disk and a store that
+/// disagree (`adopt-disk`, `prefer-store`). It is taken away once it was followed.
+pub const CHOOSE: &str = "holdfast.dev/choose";
+
 /// The name of the agent's container.
 pub const AGENT_CONTAINER: &str = "holdfast-agent";
 
@@ -45,7 +49,7 @@ mod tests {
 
     #[test]
     fn keys_are_ours_and_fit_kubernetes() {
-        let keys = [POLICY, LINEAGE, SNAPSHOT, RESTORE, CARRIED, INJECTED, POLICY_DIGEST, INJECT, FINALIZER];
+        let keys = [POLICY, LINEAGE, SNAPSHOT, RESTORE, CARRIED, INJECTED, POLICY_DIGEST, INJECT, CHOOSE, FINALIZER];
         for (index, key) in keys.iter().enumerate() {
             let name = key.strip_prefix("holdfast.dev/").expect("our prefix");
             assert!(name.len() <= 63 && name.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{key}");

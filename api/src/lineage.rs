@@ -84,9 +84,12 @@ pub struct StateLineageStatus {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
-    /// The pod that writes it.
+    /// The pod that writes it, or wrote it last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<String>,
+    /// That pod's UID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder_uid: Option<String>,
     /// How often it was claimed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<i64>,

@@ -143,7 +143,8 @@ impl ConnectArgs {
             Place::Repository => {
                 let repository = self.repo.open().await?;
                 let owner = crate::run::owner(None);
-                let coordinator = Coordinator::new(Config { repository: repository.clone(), owner, access: Access::Open });
+                let coordinator =
+                    Coordinator::new(Config { repository: repository.clone(), owner, access: Access::Open, domain: None });
                 let (channel, in_process) = coordinator.in_process().await.context("start a coordinator in this process")?;
                 Ok(self.connection(channel, None, Some(repository), Some(in_process)))
             }

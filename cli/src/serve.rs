@@ -75,7 +75,7 @@ pub(crate) async fn run(args: CoordinatorArgs, out: &mut Output) -> anyhow::Resu
         out.flush()?;
     }
     let owner = crate::run::owner(args.owner.as_deref());
-    let coordinator = Coordinator::new(Config { repository, owner, access: Access::Token(token) });
+    let coordinator = Coordinator::new(Config { repository, owner, access: Access::Token(token), domain: None });
     coordinator.serve(listener, stop).await?;
     Ok(Exit::ok())
 }

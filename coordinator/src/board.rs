@@ -3,7 +3,7 @@
 
 use crate::clock::Clock;
 use crate::status;
-use holdfast_core::id::SnapshotId;
+use holdfast_core::id::{DomainId, SnapshotId};
 use holdfast_core::time::Monotonic;
 use holdfast_proto::problem::Reason;
 use holdfast_store::repository::Repository;
@@ -26,15 +26,31 @@ pub(crate) type Known = Arc<BTreeMap<u64, Arc<Snapshot>>>;
 #[derive(Debug)]
 pub(crate) struct Board {
     pub(crate) snapshots: Snapshots,
+    /// The only domain whose snapshots are known here.
+    only: Option<DomainId>,
     clock: Clock,
     polled: Mutex<Option<Monotonic>>,
     known: watch::Sender<Known>,
 }
 
 impl Board {
-    pub(crate) fn new(repository: Repository, clock: Clock) -> Self {
+    pub(crate) fn new(repository: Repository, clock: Clock, only: Option<&str>) -> Self {
         let known = watch::Sender::new(Known::default());
-        Self { snapshots: Snapshots::new(repository), clock, polled: Mutex::default(), known }
+        let only = only.map(|name| repository.domain_id(name));
+        Self { snapshots: Snapshots::new(repository), only, clock, polled: Mutex::default(), known }
+    }
+
+    /// Whether a snapshot is spoken of: all of it lies in the only domain, if there is one.
+    pub(crate) fn speaks_of(&self, snapshot: &Snapshot) -> bool {
+        self.only.is_none_or(|only| snapshot.members.iter().all(|member| member.domain == only))
+    }
+
+    /// The id of the snapshot that a request makes. What two domains call their requests is no business of each other's.
+    pub(crate) fn id_of_request(&self, request: &str) -> SnapshotId {
+        match self.only {
+            Some(only) => self.snapshots.id_of_request(&format!("{only} {request}")),
+            None => self.snapshots.id_of_request(request),
+        }
     }
 
     /// Reads the register and tells those who watch.
@@ -56,7 +72,8 @@ impl Board {
     /// One at a time: an older answer must not be told after a newer one.
     async fn read(&self, polled: &mut Option<Monotonic>) -> Result<Known, Status> {
         let listed = self.snapshots.list().await.map_err(status::store)?;
-        let now: Known = Arc::new(listed.into_iter().map(|snapshot| (snapshot.number, snapshot)).collect());
+        let spoken_of = listed.into_iter().filter(|snapshot| self.speaks_of(snapshot));
+        let now: Known = Arc::new(spoken_of.map(|snapshot| (snapshot.number, snapshot)).collect());
         self.known.send_if_modified(|known| {
             let changed = known.keys().ne(now.keys());
             if changed {
@@ -85,7 +102,8 @@ impl Board {
     pub(crate) async fn id(&self, key: &str, field: &str) -> Result<SnapshotId, Status> {
         match (self.find(key, field).await, key.parse::<SnapshotId>()) {
             (Ok(found), _) => Ok(found.id),
-            (Err(status), Ok(id)) if status.code() == tonic::Code::NotFound => Ok(id),
+            // with one domain alone, an id that isn't known here may well be another domain's
+            (Err(status), Ok(id)) if status.code() == tonic::Code::NotFound && self.only.is_none() => Ok(id),
             (Err(status), _) => Err(status),
         }
     }

@@ -69,13 +69,24 @@ pub(crate) struct Found {
 pub(crate) struct Catalog {
     repository: Repository,
     clock: Clock,
+    /// The only domain that is spoken of; others do not exist as far as callers can tell.
+    only: Option<String>,
     domains: Mutex<BTreeMap<DomainId, (Arc<Domain>, Monotonic)>>,
     names: Mutex<BTreeMap<String, DomainId>>,
 }
 
 impl Catalog {
-    pub(crate) fn new(repository: Repository, clock: Clock) -> Self {
-        Self { repository, clock, domains: Mutex::default(), names: Mutex::default() }
+    pub(crate) fn new(repository: Repository, clock: Clock, only: Option<String>) -> Self {
+        Self { repository, clock, only, domains: Mutex::default(), names: Mutex::default() }
+    }
+
+    /// The only domain that is spoken of, if not all are.
+    pub(crate) fn only(&self) -> Option<&str> {
+        self.only.as_deref()
+    }
+
+    fn speaks_of(&self, domain: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| only == domain)
     }
 
     pub(crate) const fn repository(&self) -> &Repository {
@@ -109,15 +120,18 @@ impl Catalog {
 
     /// The domain with this id.
     pub(crate) async fn domain_by_id(&self, id: DomainId) -> Result<Option<Arc<Domain>>, Status> {
-        if let Some(domain) = self.known(id) {
-            return Ok(Some(domain));
-        }
-        let read = self.repository.domain_by_id(id).await.map_err(status::store)?;
-        Ok(read.map(|domain| self.remember(domain)))
+        let found = match self.known(id) {
+            Some(domain) => Some(domain),
+            None => self.repository.domain_by_id(id).await.map_err(status::store)?.map(|domain| self.remember(domain)),
+        };
+        Ok(found.filter(|domain| self.speaks_of(&domain.keys.name)))
     }
 
     /// The domain with this name, if it exists.
     pub(crate) async fn domain(&self, name: &str) -> Result<Option<Arc<Domain>>, Status> {
+        if !self.speaks_of(name) {
+            return Ok(None);
+        }
         if let Some(domain) = self.known_by_name(name) {
             return Ok(Some(domain));
         }
@@ -128,6 +142,9 @@ impl Catalog {
     /// The place of a lineage that an agent begins or goes on with; the domain is made if need be.
     pub(crate) async fn begin(&self, names: Option<v1::LineageRef>, field: &str) -> Result<Place, Status> {
         let names = checked(names, field)?;
+        if !self.speaks_of(&names.domain) {
+            return Err(status::not_found("domain", names.domain));
+        }
         let domain = match self.known_by_name(&names.domain) {
             Some(domain) => domain,
             None => self.remember(self.repository.domain(&names.domain).await.map_err(status::store)?),

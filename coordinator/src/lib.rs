@@ -16,6 +16,8 @@ mod access;
 mod board;
 mod catalog;
 mod clock;
+#[cfg(feature = "kubernetes")]
+pub mod cluster;
 mod convert;
 mod error;
 mod grant;
@@ -53,6 +55,8 @@ pub struct Config {
     pub owner: OwnerId,
     /// Who may call it. A client in this process ([`Coordinator::in_process`]) always may.
     pub access: Access,
+    /// The only domain that is spoken of through it; `None`: all of the repository's.
+    pub domain: Option<String>,
 }
 
 /// All services over one repository. Clones are the same coordinator.
@@ -70,7 +74,13 @@ impl Coordinator {
         Self { shared: Arc::new(Shared::new(config)), access }
     }
 
-    fn api(&self) -> Api {
+    /// What its services share.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn api(&self) -> Api {
         Api { shared: Arc::clone(&self.shared), stop: self.shared.stop.child_token() }
     }
 

@@ -3,7 +3,7 @@
 
 use crate::access::{Access, Gatekeeper};
 use crate::error::CoordinatorError;
-use crate::service::{Api, SERVICES};
+use crate::service::{Api, Offer, SERVICES};
 use futures::{Stream, StreamExt, stream};
 use hyper_util::rt::TokioIo;
 use std::future::Future;
@@ -79,7 +79,7 @@ pub(crate) async fn serve(
 }
 
 /// Connections, as many as may be.
-fn accepted(listener: TcpListener) -> impl Stream<Item = io::Result<Counted>> + Send {
+pub(crate) fn accepted(listener: TcpListener) -> impl Stream<Item = io::Result<Counted>> + Send {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     stream::unfold((listener, room), |(listener, room)| async {
         let permit = Arc::clone(&room).acquire_owned().await.ok()?;
@@ -107,9 +107,19 @@ async fn run<IO>(
 where
     IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
-    let offer = api.offer(gate);
-    let (stop, health) = (api.stop.clone(), offer.health);
-    let ended = stop.clone();
+    run_offer(api.offer(gate), api.stop.clone(), connections).await
+}
+
+/// As [`run`], whatever is offered.
+pub(crate) async fn run_offer<IO>(
+    offer: Offer,
+    stop: CancellationToken,
+    connections: impl Stream<Item = io::Result<IO>> + Send,
+) -> Result<(), CoordinatorError>
+where
+    IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
+    let (ended, health) = (stop.clone(), offer.health);
     let serving = Server::builder()
         .http2_keepalive_interval(Some(KEEP_ALIVE.0))
         .http2_keepalive_timeout(Some(KEEP_ALIVE.1))
@@ -178,7 +188,7 @@ pub(crate) async fn join(tasks: &tokio_util::task::TaskTracker, stop: &Cancellat
 }
 
 /// A connection that counts among those at once until it ends.
-struct Counted {
+pub(crate) struct Counted {
     stream: TcpStream,
     _permit: OwnedSemaphorePermit,
 }

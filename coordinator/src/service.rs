@@ -13,7 +13,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
-mod agent;
+pub(crate) mod agent;
 mod file;
 mod lineage;
 mod object;
@@ -21,7 +21,7 @@ mod restore;
 mod snapshot;
 
 /// Longest message that is taken, but for objects.
-const MESSAGE_BYTES_MAX: usize = 1 << 20;
+pub(crate) const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// An object with its name and hash.
 const OBJECT_MESSAGE_BYTES_MAX: usize = ((OBJECT_MIB as usize) << 20) + (64 << 10);
 
@@ -58,21 +58,14 @@ macro_rules! guarded {
 impl Api {
     /// All services, behind the gatekeeper; health is for everybody.
     pub(crate) fn offer(&self, gate: &Gatekeeper) -> Offer {
-        let health = HealthReporter::new();
-        for service in SERVICES {
-            // nobody else has the table yet, so this never waits
-            health.set_service_status(service, ServingStatus::Serving).now_or_never();
-        }
-        let checks = tonic_health::pb::health_server::HealthServer::new(
-            tonic_health::server::HealthService::from_health_reporter(health.clone()),
-        );
+        let (health, checks) = health();
         use v1::agent_service_server::AgentServiceServer;
         use v1::file_service_server::FileServiceServer;
         use v1::lineage_service_server::LineageServiceServer;
         use v1::object_service_server::ObjectServiceServer;
         use v1::restore_service_server::RestoreServiceServer;
         use v1::snapshot_service_server::SnapshotServiceServer;
-        let mut routes = Routes::new(checks)
+        let mut routes = checks
             .add_service(guarded!(self, gate, AgentServiceServer<Self>, MESSAGE_BYTES_MAX))
             .add_service(guarded!(self, gate, FileServiceServer<Self>, MESSAGE_BYTES_MAX))
             .add_service(guarded!(self, gate, LineageServiceServer<Self>, MESSAGE_BYTES_MAX))
@@ -87,7 +80,18 @@ impl Api {
     }
 }
 
-fn reflection() -> Result<ServerReflectionServer<impl ServerReflection>, tonic_reflection::server::Error> {
+/// Health of all services, and the service that tells it.
+pub(crate) fn health() -> (HealthReporter, Routes) {
+    let health = HealthReporter::new();
+    for service in SERVICES {
+        // nobody else has the table yet, so this never waits
+        health.set_service_status(service, ServingStatus::Serving).now_or_never();
+    }
+    let checks = tonic_health::server::HealthService::from_health_reporter(health.clone());
+    (health, Routes::new(tonic_health::pb::health_server::HealthServer::new(checks)))
+}
+
+pub(crate) fn reflection() -> Result<ServerReflectionServer<impl ServerReflection>, tonic_reflection::server::Error> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(holdfast_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)

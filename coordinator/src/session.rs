@@ -10,6 +10,7 @@ use std::time::Duration;
 mod desk;
 #[cfg(test)]
 mod tests;
+pub(crate) mod usher;
 
 pub(crate) use desk::{Desk, Seat, Wire};
 

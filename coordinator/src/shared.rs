@@ -9,6 +9,7 @@ use crate::grant::{self, GrantId, Grants};
 use crate::page::Pages;
 use crate::restore::Ledger;
 use crate::session::Desk;
+use crate::session::usher::Bearer;
 use crate::{convert, status};
 use holdfast_core::id::OwnerId;
 use holdfast_proto::problem::Reason;
@@ -37,6 +38,9 @@ pub(crate) struct Shared {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) board: Board,
     pub(crate) pages: Pages,
+    /// What passes of sessions are signed with.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) passes: aws_lc_rs::hmac::Key,
     /// Work that goes on when its caller has gone: joined when the coordinator ends.
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
@@ -52,12 +56,14 @@ impl Shared {
         Self {
             owner: config.owner,
             clock,
-            board: Board::new(config.repository.clone(), clock),
-            catalog: Catalog::new(config.repository, clock),
+            board: Board::new(config.repository.clone(), clock, config.domain.as_deref()),
+            catalog: Catalog::new(config.repository, clock, config.domain),
             desk: Arc::new(Desk::new(clock)),
             ledger: Arc::new(Ledger::new(clock, Arc::clone(&grants))),
             grants,
             pages: Pages::new(&secret),
+            #[cfg(feature = "kubernetes")]
+            passes: crate::cluster::pass_key(&secret),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             trees: Arc::new(Semaphore::new(TREES_MAX)),
@@ -98,13 +104,14 @@ impl Shared {
     }
 
     /// A grant for a lineage and what it was forked from.
-    pub(crate) async fn grant(&self, place: &Place, write: bool) -> Result<(v1::Grant, GrantId), Status> {
+    pub(crate) async fn grant(&self, place: &Place, write: bool, bearer: Option<Bearer>) -> Result<(v1::Grant, GrantId), Status> {
         let ancestors = self.catalog.ancestors(place).await?;
         let mut token = [0; 32];
         getrandom::fill(&mut token).map_err(|_| status::because(Reason::Internal, "the system has no random numbers"))?;
         let (domain, lineage) = place.key();
         let scope = grant::scope_of(domain, lineage, ancestors, write);
-        let issued = self.grants.lock().unwrap_or_else(PoisonError::into_inner).issue(self.clock.monotonic(), &token, scope);
+        let issued =
+            self.grants.lock().unwrap_or_else(PoisonError::into_inner).issue(self.clock.monotonic(), &token, scope, bearer);
         let id = issued.map_err(|_| status::busy("grants"))?;
         let granted = v1::Grant {
             token: bytes::Bytes::copy_from_slice(&token),
@@ -115,6 +122,18 @@ impl Shared {
             write,
         };
         Ok((granted, id))
+    }
+
+    /// Whether this is the token of a grant that holds.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) fn has_grant(&self, token: &[u8]) -> bool {
+        let grants = self.grants.lock().unwrap_or_else(PoisonError::into_inner);
+        grants.scope(self.clock.monotonic(), token).is_some()
+    }
+
+    /// Ends all grants of a bearer.
+    pub(crate) fn revoke_all(&self, bearer: &str) {
+        self.grants.lock().unwrap_or_else(PoisonError::into_inner).revoke_all(bearer);
     }
 
     /// 16 random bytes.

@@ -13,4 +13,5 @@ pub mod id;
 pub mod lineage;
 pub mod pod;
 pub mod policy;
+pub mod slot;
 pub mod time;

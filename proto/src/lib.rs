@@ -27,3 +27,6 @@ pub const AGENT_PROTOCOL: u32 = 1;
 
 /// The request header that carries a grant's token, base64.
 pub const GRANT_HEADER: &str = "holdfast-grant-bin";
+
+/// The request header by which people and tools name a repository of a cluster: `<namespace>/<name>`.
+pub const REPOSITORY_HEADER: &str = "holdfast-repository";

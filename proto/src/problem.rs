@@ -71,6 +71,14 @@ reasons! {
     RestoreEnded = "RESTORE_ENDED", FailedPrecondition;
     /// The token is missing or wrong.
     Unauthenticated = "UNAUTHENTICATED", Unauthenticated;
+    /// The caller is known, and may not do that there.
+    Forbidden = "FORBIDDEN", PermissionDenied;
+    /// Who calls can't be found out now: later.
+    IdentityUnavailable = "IDENTITY_UNAVAILABLE", Unavailable;
+    /// A pod's agent speaks of a lineage that was not granted to its pod, or not any more.
+    NotYours = "NOT_YOURS", PermissionDenied;
+    /// A decision was made: a new session follows it.
+    Decided = "DECIDED", Unavailable;
     /// The grant is missing, unknown or expired: a new session, or a new restore, gives another one.
     GrantUnknown = "GRANT_UNKNOWN", Unauthenticated;
     /// The grant does not cover this object.

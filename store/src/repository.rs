@@ -192,6 +192,12 @@ impl Repository {
         self.read_domain(self.master.domain_id(name)).await
     }
 
+    /// The id of the domain with this name, whether it exists or not.
+    #[must_use]
+    pub fn domain_id(&self, name: &str) -> DomainId {
+        self.master.domain_id(name)
+    }
+
     /// The domain with this id, if it exists.
     ///
     /// # Errors

@@ -71,6 +71,7 @@ impl Stage {
             repository,
             owner: crate::run::owner(Some("holdfast demo")),
             access: Access::Token(token.clone()),
+            domain: None,
         };
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("listen for the coordinator")?;
         let url = format!("http://{}", listener.local_addr().context("listen for the coordinator")?);

@@ -4,19 +4,25 @@
 use super::Api;
 use crate::catalog;
 use crate::grant::GrantId;
-use crate::session::{Guest, Outcome, REPORT_EVERY, SILENCE_MAX, Seat, Wire};
+use crate::session::usher::{Assignment, Usher, Word, outlives};
+use crate::session::{Guest, Instance, Outcome, REPORT_EVERY, SILENCE_MAX, Seat, Wire};
 use crate::status;
 use crate::stream::Answers;
-use futures::stream;
+use futures::{Stream, StreamExt, stream};
 use holdfast_proto::AGENT_PROTOCOL;
 use holdfast_proto::problem::Reason;
 use holdfast_proto::v1::agent_service_server::AgentService;
 use holdfast_proto::v1::session_request::Event;
 use holdfast_proto::v1::session_response::Command;
-use holdfast_proto::v1::{Flush, Hello, SessionRequest, SessionResponse, Welcome};
+use holdfast_proto::v1::{Flush, Hello, LineageRef, SessionRequest, SessionResponse, Welcome};
+use std::pin::Pin;
 use std::sync::PoisonError;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
+use waiting::Waiting;
+
+mod waiting;
 
 /// The oldest protocol that is served.
 const PROTOCOL_MIN: u32 = 1;
@@ -25,42 +31,66 @@ const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// Longest text that an agent may say of itself.
 const TEXT_MAX: usize = 1024;
 
+/// What an agent says.
+pub(crate) type Events = Pin<Box<dyn Stream<Item = Result<SessionRequest, Status>> + Send>>;
+
 #[tonic::async_trait]
 impl AgentService for Api {
     type SessionStream = Answers<SessionResponse>;
 
     /// The answer begins at once and is driven by whoever reads it: nothing of a session outlives its connection.
     async fn session(&self, request: Request<Streaming<SessionRequest>>) -> Result<Response<Self::SessionStream>, Status> {
-        let state = State::Greeting(Box::new((self.clone(), request.into_inner())));
+        let state = State::Greeting(Box::new((self.clone(), request.into_inner().boxed())));
         Ok(Response::new(Box::pin(stream::unfold(state, State::next))))
     }
+}
+
+/// The session of an agent that has said hello, and that somebody else assigns its lineage to.
+#[cfg_attr(not(feature = "kubernetes"), allow(dead_code, reason = "only clusters have ushers"))]
+pub(crate) fn attend(stop: CancellationToken, hello: &Hello, events: Events, usher: Box<dyn Usher>) -> Answers<SessionResponse> {
+    let state = match Greeting::of(hello) {
+        Ok(greeting) => State::Waiting(Box::new(Waiting::new(stop, greeting, events, usher))),
+        Err(status) => State::Refused(Box::new(status)),
+    };
+    Box::pin(stream::unfold(state, State::next))
 }
 
 /// Where a session is.
 enum State {
     /// Nothing was heard yet.
-    Greeting(Box<(Api, Streaming<SessionRequest>)>),
+    Greeting(Box<(Api, Events)>),
+    /// The lineage can't be granted yet.
+    Waiting(Box<Waiting>),
     /// The session is open.
     Open(Box<Open>),
+    /// There will be none.
+    Refused(Box<Status>),
     /// Nothing more will come.
     Ended,
 }
 
 struct Open {
     api: Api,
-    events: Streaming<SessionRequest>,
+    events: Events,
     seat: Seat,
     grant: GrantId,
+    usher: Option<(Box<dyn Usher>, Assignment)>,
 }
 
 impl State {
     async fn next(self) -> Option<(Result<SessionResponse, Status>, Self)> {
         match self {
             Self::Ended => None,
+            Self::Refused(status) => Some((Err(*status), Self::Ended)),
             Self::Greeting(greeting) => Some(match welcome(greeting.0, greeting.1).await {
                 Ok((welcome, open)) => (Ok(response(Command::Welcome(welcome))), Self::Open(Box::new(open))),
                 Err(status) => (Err(status), Self::Ended),
             }),
+            Self::Waiting(waiting) => match waiting.next().await {
+                Ok(Some((command, state))) => Some((Ok(response(command)), state)),
+                Ok(None) => None,
+                Err(status) => Some((Err(status), Self::Ended)),
+            },
             Self::Open(mut open) => match open.command().await {
                 Ok(Some(command)) => Some((Ok(response(command)), Self::Open(open))),
                 Ok(None) => None,
@@ -74,47 +104,90 @@ const fn response(command: Command) -> SessionResponse {
     SessionResponse { command: Some(command) }
 }
 
+/// What an agent says of itself, checked.
+#[derive(Debug, Clone)]
+struct Greeting {
+    instance: Instance,
+    holder: String,
+    version: String,
+}
+
+impl Greeting {
+    fn of(hello: &Hello) -> Result<Self, Status> {
+        if !(PROTOCOL_MIN..=AGENT_PROTOCOL).contains(&hello.protocol) {
+            let message = format!(
+                "the agent speaks protocol {}, and this coordinator {PROTOCOL_MIN} to {AGENT_PROTOCOL}: use versions that are nearer",
+                hello.protocol
+            );
+            return Err(status::because(Reason::ProtocolUnsupported, message));
+        }
+        let instance = hello.instance.as_ref().try_into().map_err(|_| status::invalid("hello.instance", "must have 16 bytes"))?;
+        for (text, field) in [(&hello.holder, "hello.holder"), (&hello.agent_version, "hello.agent_version")] {
+            if text.len() > TEXT_MAX {
+                return Err(status::invalid(field, "is too long"));
+            }
+        }
+        Ok(Self { instance, holder: hello.holder.clone(), version: hello.agent_version.clone() })
+    }
+}
+
+/// Waits for the first message.
+pub(crate) async fn hello(events: &mut Events) -> Result<Hello, Status> {
+    let first = tokio::time::timeout(HELLO_WITHIN, events.next()).await.map_err(|_| status::too_late())?;
+    match first.transpose()? {
+        Some(SessionRequest { event: Some(Event::Hello(hello)) }) => Ok(hello),
+        _ => Err(status::invalid("hello", "must be the first message")),
+    }
+}
+
 /// Reads the hello and opens the session.
-async fn welcome(api: Api, mut events: Streaming<SessionRequest>) -> Result<(Welcome, Open), Status> {
-    let first = tokio::select! {
-        first = tokio::time::timeout(HELLO_WITHIN, events.message()) => first.map_err(|_| status::too_late())??,
+async fn welcome(api: Api, mut events: Events) -> Result<(Welcome, Open), Status> {
+    let hello = tokio::select! {
+        hello = hello(&mut events) => hello?,
         () = api.stop.cancelled() => return Err(status::shutting_down()),
     };
-    let Some(SessionRequest { event: Some(Event::Hello(hello)) }) = first else {
-        return Err(status::invalid("hello", "must be the first message"));
-    };
-    if !(PROTOCOL_MIN..=AGENT_PROTOCOL).contains(&hello.protocol) {
-        let message = format!(
-            "the agent speaks protocol {}, and this coordinator {PROTOCOL_MIN} to {AGENT_PROTOCOL}: use versions that are nearer",
-            hello.protocol
-        );
-        return Err(status::because(Reason::ProtocolUnsupported, message));
-    }
-    let Hello { agent_version, lineage, holder, instance, .. } = hello;
-    let instance = instance.as_ref().try_into().map_err(|_| status::invalid("hello.instance", "must have 16 bytes"))?;
-    for (text, field) in [(&holder, "hello.holder"), (&agent_version, "hello.agent_version")] {
-        if text.len() > TEXT_MAX {
-            return Err(status::invalid(field, "is too long"));
-        }
-    }
+    let greeting = Greeting::of(&hello)?;
+    admit(api, greeting, hello.lineage, events, None).await
+}
+
+/// Grants the lineage and takes the agent among the live.
+async fn admit(
+    api: Api,
+    greeting: Greeting,
+    lineage: Option<LineageRef>,
+    events: Events,
+    usher: Option<(Box<dyn Usher>, Assignment)>,
+) -> Result<(Welcome, Open), Status> {
     let place = api.shared.catalog.begin(lineage, "hello.lineage").await?;
     let names = place.names.clone();
-    let guest = Guest { key: place.key(), names: names.clone(), instance, holder, version: agent_version };
-    let (granted, grant) = api.shared.grant(&place, true).await?;
+    let assigned = usher.as_ref().map(|(_, assigned)| assigned);
+    let Greeting { instance, holder, version } = greeting;
+    let holder = assigned.map_or(holder, |assigned| assigned.holder.clone());
+    let guest = Guest { key: place.key(), names: names.clone(), instance, holder, version };
+    let (granted, grant) = api.shared.grant(&place, true, assigned.map(|assigned| assigned.bearer.clone())).await?;
     let seat = api.shared.desk.open(guest).inspect_err(|_| revoke(&api, grant))?;
     tracing::info!(lineage = %catalog::text(&names), session = seat.session, "an agent has opened a session");
     let welcome = Welcome {
-        session: format!("{:016x}", seat.session),
+        session: assigned.map_or_else(|| format!("{:016x}", seat.session), |assigned| assigned.session.clone()),
         grant: Some(granted),
         owner: bytes::Bytes::copy_from_slice(api.shared.owner.as_bytes()),
         report_every_ms: u32::try_from(REPORT_EVERY.as_millis()).unwrap_or(u32::MAX),
-        ..Welcome::default()
+        take_over: assigned.is_some_and(|assigned| assigned.take_over),
+        start: assigned.map_or(0, |assigned| assigned.start.into()),
     };
-    Ok((welcome, Open { api, events, seat, grant }))
+    Ok((welcome, Open { api, events, seat, grant, usher }))
 }
 
 fn revoke(api: &Api, grant: GrantId) {
     api.shared.grants.lock().unwrap_or_else(PoisonError::into_inner).revoke(grant);
+}
+
+/// What the usher says next; without one nothing ever.
+async fn word(usher: &mut Option<(Box<dyn Usher>, Assignment)>) -> Word {
+    match usher {
+        Some((usher, _)) => usher.next().await,
+        None => std::future::pending().await,
+    }
 }
 
 impl Open {
@@ -125,7 +198,9 @@ impl Open {
         loop {
             tokio::select! {
                 () = self.api.stop.cancelled() => return Err(status::shutting_down()),
+                () = self.api.shared.stop.cancelled() => return Err(status::shutting_down()),
                 () = &mut silence => return Err(status::because(Reason::DeadlineExceeded, "nothing was heard of the agent")),
+                word = word(&mut self.usher) => self.take(word)?,
                 wire = self.seat.wires.recv() => return match wire {
                     Some(Wire::Flush { flush, within }) => {
                         let within_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
@@ -137,7 +212,7 @@ impl Open {
                     }
                     None => Err(status::because(Reason::SessionReplaced, "another agent has opened a session of this lineage")),
                 },
-                event = self.events.message() => match event? {
+                event = self.events.next() => match event.transpose()? {
                     None => return Ok(None),
                     Some(SessionRequest { event }) => {
                         silence.as_mut().reset(tokio::time::Instant::now() + SILENCE_MAX);
@@ -148,9 +223,25 @@ impl Open {
         }
     }
 
-    fn hear(&self, event: Option<Event>) -> Result<(), Status> {
+    /// An open session is only ended; what it has been granted stays as it was.
+    fn take(&self, word: Word) -> Result<(), Status> {
+        let Word::End { status, revoke } = word else { return Ok(()) };
+        if let Some((_, assigned)) = self.usher.as_ref().filter(|_| revoke) {
+            self.api.shared.revoke_all(&assigned.bearer);
+        }
+        Err(status)
+    }
+
+    fn hear(&mut self, event: Option<Event>) -> Result<(), Status> {
         let shared = &self.api.shared;
-        shared.grants.lock().unwrap_or_else(PoisonError::into_inner).renew(shared.clock.monotonic(), self.grant);
+        let now = shared.clock.monotonic();
+        shared.grants.lock().unwrap_or_else(PoisonError::into_inner).renew(now, self.grant);
+        if let Some((usher, _)) = &mut self.usher {
+            usher.heard(match &event {
+                Some(Event::Status(report)) => report.live.as_ref(),
+                _ => None,
+            });
+        }
         match event {
             Some(Event::Hello(_)) => return Err(status::invalid("hello", "was said already")),
             Some(Event::Status(report)) => {
@@ -167,8 +258,18 @@ impl Open {
                 };
                 self.seat.flushed(done.id, outcome);
             }
-            // a grant lasts longer than any grace; the next is of a later version: not for us
-            Some(Event::Stopping(_)) | None => {}
+            Some(Event::Stopping(stopping)) => {
+                let grace = Duration::from_millis(stopping.grace_ms);
+                let until = outlives(now, grace);
+                let mut grants = shared.grants.lock().unwrap_or_else(PoisonError::into_inner);
+                grants.extend_one(self.grant, until);
+                if let Some((usher, assigned)) = &mut self.usher {
+                    grants.extend(&assigned.bearer, until);
+                    usher.stopping(grace);
+                }
+            }
+            // of a later version: not for us
+            None => {}
         }
         Ok(())
     }

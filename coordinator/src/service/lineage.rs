@@ -136,6 +136,7 @@ impl Api {
 
     /// The domain with this name, or all of them.
     pub(super) async fn domains(&self, name: &str) -> Result<Vec<Arc<Domain>>, Status> {
+        let name = if name.is_empty() { self.shared.catalog.only().unwrap_or_default() } else { name };
         if !name.is_empty() {
             catalog::name(name, "domain")?;
             return Ok(self.shared.catalog.domain(name).await?.into_iter().collect());

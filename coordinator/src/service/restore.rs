@@ -92,7 +92,7 @@ impl Api {
         let repository = self.shared.catalog.repository();
         let pinned = snapshot::pin(repository, &place.log, entry.record.sequence, Purpose::Restore, id, created).await;
         let pin = (place.log.clone(), pinned.map_err(status::store)?.number);
-        let (granted, grant) = match self.shared.grant(&place, false).await {
+        let (granted, grant) = match self.shared.grant(&place, false, None).await {
             Ok(granted) => granted,
             Err(status) => {
                 self.unpin(&pin).await;

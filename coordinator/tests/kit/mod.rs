@@ -66,7 +66,7 @@ impl World {
     }
 
     pub fn config(&self, access: Access) -> Config {
-        Config { repository: self.repository.clone(), owner: OWNER, access }
+        Config { repository: self.repository.clone(), owner: OWNER, access, domain: None }
     }
 
     pub fn coordinator(&self) -> Coordinator {

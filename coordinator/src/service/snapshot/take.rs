@@ -41,7 +41,7 @@ impl Api {
         let snapshots = &self.shared.board.snapshots;
         let id = match request.request_id.as_str() {
             "" => SnapshotId::new(self.shared.random_id()?),
-            text => snapshots.id_of_request(text),
+            text => self.shared.board.id_of_request(text),
         };
         if let Some((before, deleted)) = snapshots.by_id(id).await.map_err(status::store)? {
             return match deleted {
