@@ -133,7 +133,7 @@ impl Agent {
                 heard = self.ear.next() => self.heard(heard),
                 finished = finish(&mut self.capturing) => self.captured(finished).await?,
                 () = sleep_until(wake) => {}
-                _ = tick.tick() => {}
+                _ = tick.tick() => self.guard(),
                 command = commands.recv() => match command {
                     Some(Command::Flush(answer)) => {
                         // those who have gone need no room
@@ -145,6 +145,13 @@ impl Agent {
                 },
             }
             self.show(Phase::Protecting);
+        }
+    }
+
+    /// No clone is held on to while its volume runs short of space.
+    fn guard(&self) {
+        if let Some(clones) = &self.setting.clones {
+            clones.guard();
         }
     }
 

@@ -7,7 +7,7 @@ use crate::config::StatePath;
 use crate::watch::Watch;
 use holdfast_core::checkpoint::{Quality, Scope, ScopeRoot, Totals};
 use holdfast_core::id::VolumeId;
-use holdfast_store::capture::{CaptureError, Checkpointing, Clock, Dirt, Old, Outcome, Request, Source, capture};
+use holdfast_store::capture::{CaptureError, Checkpointing, Clock, Clones, Dirt, Old, Outcome, Request, Source, capture};
 use holdfast_store::disk::Dir;
 use holdfast_store::write::{Acknowledged, CheckpointMeta, Session};
 use std::collections::BTreeMap;
@@ -55,6 +55,8 @@ pub(crate) struct Setting {
     pub(crate) cancel: Arc<AtomicBool>,
     pub(crate) scratch: PathBuf,
     pub(crate) encoders: usize,
+    /// `None`: large files are read, never cloned.
+    pub(crate) clones: Option<Arc<Clones>>,
     pub(crate) partial_after: Duration,
 }
 
@@ -104,6 +106,9 @@ pub(crate) fn run(session: &mut Session, setting: &Setting, job: &Job) -> Result
     let quality = if quiet { Quality::Clean } else { Quality::Fuzzy };
     let (totals, unstable) = (outcome.totals, outcome.unstable);
     let checkpoint = commit(session, setting, job, outcome, quality)?;
+    if let Some(clones) = &setting.clones {
+        clones.committed();
+    }
     Ok(Done { checkpoint, totals, unstable, took: began.elapsed() })
 }
 
@@ -118,6 +123,7 @@ fn read(session: &mut Session, setting: &Setting, job: &Job) -> Result<Outcome, 
         cancel: &setting.cancel,
         observer: Some(&setting.watch),
         encoders: setting.encoders,
+        clones: setting.clones.as_deref(),
         partial_after: setting.partial_after,
     };
     let (roots, totals, reader) = (session.roots().to_vec(), *session.totals(), Arc::clone(session.reader()));

@@ -53,6 +53,8 @@ pub struct AgentConfig {
     pub scratch_bytes: u64,
     /// Directories watched at most; the rest is scanned.
     pub watches_max: usize,
+    /// Large files are cloned where the file system can do that, to find what changed in them without reading them.
+    pub reflink: bool,
     /// Sizes.
     pub tuning: Tuning,
 }

@@ -87,6 +87,7 @@ pub async fn prepare(
         cancel: Arc::clone(&gate.cancel),
         scratch: gate.scratch.directory().to_owned(),
         encoders: gate.config.tuning.encoders,
+        clones: gate.config.reflink.then(Arc::default),
         partial_after: gate.config.partial_after,
     };
     match decision {

@@ -67,7 +67,11 @@ impl Shared {
             return;
         };
         let names: Option<Vec<_>> = rest.iter().map(|part| Name::new(part.as_bytes())).collect();
-        let Some(path) = names else { return };
+        let Some(names) = names else { return };
+        if !moved && has_no_name(path) {
+            return;
+        }
+        let path = names;
         if path.first().is_some_and(|first| holdfast_store::disk::is_own(first.as_bytes())) {
             return;
         }
@@ -87,6 +91,13 @@ impl Shared {
 /// Whether a name may stand for something else than before.
 fn moves(kind: &EventKind) -> bool {
     matches!(kind, EventKind::Create(_) | EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)))
+}
+
+/// Files without a name are heard of where they were made, by their number: clones are such files. Nothing that could be captured has changed.
+fn has_no_name(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    let number = name.strip_prefix(b"#").filter(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit));
+    number.is_some() && std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// Watches directories of state paths; shared by the agent and its captures.

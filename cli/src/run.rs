@@ -64,6 +64,9 @@ pub(crate) struct RunArgs {
     /// Who owns lineages that are begun here; the same on machines that may replace each other [default: this machine]
     #[arg(long, env = "HOLDFAST_OWNER", value_name = "NAME")]
     owner: Option<String>,
+    /// Don't clone large files to find what changed in them (XFS and btrfs): read them instead
+    #[arg(long)]
+    no_reflink: bool,
     /// While changes go on, capture at least so often, in seconds [default: 10]
     #[arg(long, value_name = "SECONDS")]
     every: Option<f64>,

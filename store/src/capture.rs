@@ -20,16 +20,20 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 mod apply;
+mod changes;
+mod clones;
 mod content;
 mod filter;
 mod large;
 mod links;
 mod look;
 mod op;
+mod prints;
 mod scan;
 mod session;
 mod walker;
 
+pub use clones::Clones;
 pub use filter::{Filter, FilterError};
 pub use session::Checkpointing;
 
@@ -100,6 +104,8 @@ pub struct Request<'a> {
     pub observer: Option<&'a dyn Observer>,
     /// Threads that hash and compress.
     pub encoders: usize,
+    /// Clones of large files, where file systems have them.
+    pub clones: Option<&'a Clones>,
     /// A capture that goes on longer than this asks its sink to make what there is durable, again and again.
     pub partial_after: Duration,
 }
@@ -129,6 +135,8 @@ pub struct Outcome {
     pub read_files: u64,
     /// Bytes that were read.
     pub read_bytes: u64,
+    /// Bytes of them whose ids were computed to compare them with the tree.
+    pub hashed_bytes: u64,
 }
 
 /// Why a capture ended early.

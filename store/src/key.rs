@@ -140,6 +140,11 @@ impl Identity {
         LineageId::new(first_16(digest(&self.lineage, &[name.as_bytes()])))
     }
 
+    /// The key of fingerprints, which never leave a machine.
+    pub(crate) fn print_key(&self) -> Secret {
+        self.secret.expand("fingerprint")
+    }
+
     /// Seed of the chunker's table.
     #[must_use]
     pub fn gear_seed(&self) -> u64 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What several tests of this crate share: a model store with a domain, real directories, and an oracle that knows nothing of trees.
 
-use crate::capture::{Checkpointing, Clock, Dirt, Filter, Old, Outcome, Request, Source, capture};
+use crate::capture::{Checkpointing, Clock, Clones, Dirt, Filter, Old, Outcome, Request, Source, capture};
 use crate::disk::{Dir, xattr};
 use crate::log::Log;
 use crate::reader::Reader;
@@ -18,7 +18,7 @@ use holdfast_core::time::Timestamp;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -46,6 +46,10 @@ pub(crate) struct Lab {
     pub(crate) tuning: Tuning,
     pub(crate) scratch: Option<Arc<Scratch>>,
     pub(crate) partial_after: Duration,
+    pub(crate) clones: Option<Arc<Clones>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Where captures put what is too long for memory.
+    pub(crate) lists: Option<PathBuf>,
 }
 
 impl Lab {
@@ -58,7 +62,17 @@ impl Lab {
             Arc::new(repository.domain("default").await.expect("keys"))
         });
         let tuning = Tuning { pack_bytes: 1 << 20, node_pack_bytes: 256 << 10, encoders: 2, ..Tuning::default() };
-        Self { memory, domain, runtime, tuning, scratch: None, partial_after: Duration::from_secs(3600) }
+        Self {
+            memory,
+            domain,
+            runtime,
+            tuning,
+            scratch: None,
+            partial_after: Duration::from_secs(3600),
+            clones: None,
+            clock: Arc::new(SystemClock),
+            lists: None,
+        }
     }
 
     pub(crate) fn reader(&self) -> Arc<Reader> {
@@ -99,24 +113,7 @@ impl Lab {
         foreign: bool,
         filter: Filter,
     ) -> (Outcome, Acknowledged) {
-        let dir = Arc::new(Dir::open_root(path).expect("a directory"));
-        let sources = [Source { label: "data".to_owned(), dir, filter }];
-        let dirt = BTreeMap::from([("data".to_owned(), dirt)]);
-        let cancel = AtomicBool::new(false);
-        let request = Request {
-            sources: &sources,
-            dirt: &dirt,
-            foreign,
-            scratch: None,
-            clock: &SystemClock,
-            cancel: &cancel,
-            observer: None,
-            encoders: 2,
-            partial_after: self.partial_after,
-        };
-        let (roots, totals, reader) = (session.roots().to_vec(), *session.totals(), Arc::clone(session.reader()));
-        let mut sink = Checkpointing { session, scope: Scope::default(), volume: None, partials: 0 };
-        let outcome = capture(&request, &Old { roots: &roots, totals: &totals, reader: &reader }, &mut sink).expect("a capture");
+        let outcome = self.compose(session, path, dirt, foreign, filter);
         let meta = CheckpointMeta {
             interval: outcome.interval,
             quality: if outcome.unstable == 0 { Quality::Clean } else { Quality::Fuzzy },
@@ -127,7 +124,31 @@ impl Lab {
             now: SystemClock.now(),
         };
         let done = session.commit(&outcome.roots, meta).expect("a commit");
+        self.clones.iter().for_each(|clones| clones.committed());
         (outcome, done)
+    }
+
+    /// Captures a directory, and leaves it at that.
+    pub(crate) fn compose(&self, session: &mut Session, path: &Path, dirt: Dirt, foreign: bool, filter: Filter) -> Outcome {
+        let dir = Arc::new(Dir::open_root(path).expect("a directory"));
+        let sources = [Source { label: "data".to_owned(), dir, filter }];
+        let dirt = BTreeMap::from([("data".to_owned(), dirt)]);
+        let cancel = AtomicBool::new(false);
+        let request = Request {
+            sources: &sources,
+            dirt: &dirt,
+            foreign,
+            scratch: self.lists.clone(),
+            clock: &*self.clock,
+            cancel: &cancel,
+            observer: None,
+            encoders: 2,
+            clones: self.clones.as_deref(),
+            partial_after: self.partial_after,
+        };
+        let (roots, totals, reader) = (session.roots().to_vec(), *session.totals(), Arc::clone(session.reader()));
+        let mut sink = Checkpointing { session, scope: Scope::default(), volume: None, partials: 0 };
+        capture(&request, &Old { roots: &roots, totals: &totals, reader: &reader }, &mut sink).expect("a capture")
     }
 
     /// Restores a checkpoint, read from the store alone.

@@ -2,7 +2,9 @@
 
 use super::*;
 use notify::event::{CreateKind, DataChange, Flag};
+use rustix::fs::{Mode, OFlags};
 use std::fs;
+use std::io::Write as _;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -57,6 +59,25 @@ async fn a_new_directory_is_to_be_compared_with_all_that_is_in_it_and_heard_once
     fs::write(directory.path().join("a/b/c/file"), b"y").expect("a file");
     let again = hear(&mut ear, "a/b/c/file").await;
     assert!(watch.heard() > before, "a capture can tell that something happened: {again:?}");
+}
+
+/// Clones are such files; whoever hears of them would capture again and again.
+#[tokio::test]
+async fn a_file_without_a_name_makes_no_noise() {
+    let Lab { directory, watch, mut ear } = lab(100);
+    let flags = OFlags::TMPFILE | OFlags::RDWR;
+    let mut unnamed = fs::File::from(rustix::fs::open(directory.path(), flags, Mode::RUSR | Mode::WUSR).expect("a file"));
+    unnamed.write_all(b"x").expect("written");
+    drop(unnamed);
+    // a name that only looks like one is heard of
+    fs::write(directory.path().join("#17"), b"x").expect("a file");
+    let first = tokio::time::timeout(Duration::from_secs(30), ear.next()).await.expect("it was heard");
+    assert_eq!(first.map(|heard| heard.path), Some(names("#17")));
+    let before = watch.heard();
+    fs::remove_file(directory.path().join("#17")).expect("removed");
+    fs::write(directory.path().join("after"), b"").expect("a file");
+    hear(&mut ear, "after").await;
+    assert!(watch.heard() > before + 1, "its removal, too");
 }
 
 #[tokio::test]

@@ -84,6 +84,7 @@ pub(crate) fn config(state: &Path, scratch: &Path) -> AgentConfig {
         scratch: scratch.to_owned(),
         scratch_bytes: 1 << 26,
         watches_max: 1000,
+        reflink: true,
         tuning: Tuning { encoders: 1, ..Tuning::default() },
     }
 }

@@ -54,6 +54,7 @@ pub(super) fn config(args: &RunArgs) -> anyhow::Result<AgentConfig> {
         scratch: scratch(args.scratch.as_deref())?,
         scratch_bytes: AgentConfig::SCRATCH_BYTES,
         watches_max: AgentConfig::WATCHES_MAX,
+        reflink: !args.no_reflink,
         tuning: Tuning { encoders: cores.min(4), ..Tuning::default() },
     })
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Edits the old trees as the walker says.
 
+use super::clones::Version;
 use super::links::size_of;
-use super::op::{Bytes, ChunkRef, Op, Preview, Target};
+use super::op::{Bytes, ChunkRef, Op, Preview, Target, Witness};
 use super::walker::{Tally, Walker};
 use super::{CaptureError, CaptureSink, Old, Outcome, Progress, Request};
 use crate::error::{Result, StoreError};
@@ -241,9 +242,13 @@ impl<S: CaptureSink> Applier<'_, S> {
                     let stored = self.sink.stored(self.encoders, &batch, index)?;
                     *content = Content::Chunk { id: stored.id, place: stored.place };
                 }
-                Bytes::Extents { block } => {
+                Bytes::Extents { block, witness } => {
                     let (editor, _) = self.content.take().ok_or_else(misplaced)?;
                     *content = content_of(*size, editor.finish(self.sink)?, block);
+                    let version = Version::of(self.sink.identity(), *size, content);
+                    if let (Some(witness), Some(version)) = (witness, version) {
+                        self.keep(*witness, version);
+                    }
                 }
             }
         }
@@ -260,6 +265,15 @@ impl<S: CaptureSink> Applier<'_, S> {
                 let root = self.root.as_mut().ok_or_else(misplaced)?;
                 root.links.put(self.sink, LinkItem { group, inode, names, path })
             }
+        }
+    }
+
+    /// Keeps what will tell how this version of a file differs from the next.
+    fn keep(&self, witness: Witness, version: Version) {
+        match (witness, self.request.clones) {
+            (Witness::Clone(clone), Some(clones)) => clones.keep(clone, version),
+            (Witness::Clone(_), None) => {}
+            (Witness::Prints(prints), _) => prints.keep(&version),
         }
     }
 
@@ -351,6 +365,7 @@ impl<S: CaptureSink> Applier<'_, S> {
             compared: tally.compared,
             read_files: tally.read_files,
             read_bytes: tally.read_bytes,
+            hashed_bytes: tally.hashed_bytes,
         }
     }
 }

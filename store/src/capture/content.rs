@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Files, links and special files on their way from the disk to the tree.
 
+use super::large::Opened;
 use super::look::Early;
 use super::op::{Bytes, Op, Target};
 use super::walker::{Walk, Walker};
@@ -8,7 +9,7 @@ use crate::disk::{Dir, FileInfo, FileKind, info_of, xattr};
 use crate::tree::inode::{INLINE_CONTENT, TARGET_MAX};
 use crate::tree::{Body, Content, Inode, Name, Xattrs};
 use crate::write::Known;
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 use std::io;
@@ -84,7 +85,8 @@ impl Walker<'_> {
         let (xattrs, pending) = self.xattrs(&list);
         let path = self.path_of(name.as_bytes());
         if before.size >= SMALL || (before.allocated < before.size && before.size > INLINE_CONTENT as u64) {
-            return self.capture_large(&fd, &before, old, (xattrs, pending), target, path);
+            let opened = Opened { dir, fd: &fd, before, path, xattrs: (xattrs, pending) };
+            return self.capture_large(opened, old, target);
         }
         let small = match self.read_small(&fd, before) {
             Ok(small) => small,
@@ -100,7 +102,7 @@ impl Walker<'_> {
             self.tally.unstable += 1;
             inode.stamp.ctime = Default::default(); // to be looked at again
         }
-        self.captured(path, small.info);
+        self.captured(path, small.info, false);
         self.emit(Op::Put { target, inode: Box::new(inode), bytes, xattrs: pending })
     }
 
@@ -128,7 +130,7 @@ impl Walker<'_> {
         self.tally.read_bytes += bytes.len() as u64;
         let (content, stored) = self.small_content(&bytes, false, old);
         let inode = self.inode(&info, xattrs, Body::File { size: bytes.len() as u64, content });
-        self.captured(self.path_of(name.as_bytes()), info);
+        self.captured(self.path_of(name.as_bytes()), info, false);
         self.emit(Op::Put { target, inode: Box::new(inode), bytes: stored, xattrs: pending })
     }
 
@@ -154,8 +156,8 @@ fn known_chunk(old: &Inode) -> Option<Known> {
 }
 
 /// Reads until the buffer is full or the file ends.
-pub(super) fn read_at(fd: &OwnedFd, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut filled = 0;
+pub(super) fn read_at(fd: impl AsFd, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let (fd, mut filled) = (fd.as_fd(), 0);
     while filled < buffer.len() {
         match rustix::io::pread(fd, &mut buffer[filled..], offset + filled as u64) {
             Ok(0) => break,

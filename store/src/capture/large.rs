@@ -1,101 +1,103 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Large files: only what differs from the recorded extents becomes new ones.
 //!
-//! A file that was captured before is read *along its extents*: each range is hashed and compared. Page-structured files keep their blocks;
-//! others are cut anew from the first difference until a cut falls on an old one. What is equal causes no step at all.
+//! A file that was captured before is captured *along its extents*. Where a clone tells what may differ, only that is read; otherwise all of it is
+//! read, and each range hashed and compared. Page-structured files keep their blocks; others are cut anew from the first difference until a cut
+//! falls on an old one. What is equal causes no step at all.
 
+use super::changes::Changes;
+use super::clones::{Captured, FileClone, Version};
 use super::content::read_at;
-use super::op::{Bytes, ChunkRef, Op, Preview, Target};
+use super::op::{Bytes, ChunkRef, Op, Preview, Target, Witness};
+use super::prints::{self, Noted};
 use super::walker::{PendingXattrs, Walk, Walker};
-use crate::chunker::{CDC_MAX, CDC_MIN, block_for, has_outgrown, is_page_structured};
-use crate::disk::{FileInfo, info_of};
-use crate::reader::Reader;
-use crate::tree::{Body, Content, ContentMap, Cursor, Extent, Inode, MapRef, Xattrs};
+use crate::chunker::{block_for, has_outgrown, is_page_structured};
+use crate::disk::{Dir, FileInfo, info_of};
+use crate::tree::{Body, Content, ContentMap, Cursor, Inode, MapRef, NodeStore, Xattrs};
 use crate::write::Known;
+use holdfast_core::checkpoint::Problem;
+use holdfast_core::id::ChunkId;
 use rustix::fd::OwnedFd;
-use rustix::fs::SeekFrom;
-use rustix::io::Errno;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+mod blocks;
+mod old;
+mod source;
+mod stream;
+
+use old::Old;
+use source::Source;
+
 /// Bytes read and compared at a time; a multiple of every block.
 const WINDOW: u64 = 2 << 20;
-/// Old chunks looked at for bytes that moved.
-const KNOWN_MAX: usize = 512;
 
 /// A large file being read.
-pub(super) struct Large<'f> {
-    fd: &'f OwnedFd,
-    size: u64,
-    sparse: bool,
-    /// Old extents that were not passed yet.
+struct Large<'f> {
+    source: Source<'f>,
     old: Old,
+    /// What may differ from the old extents; `None`: anything.
+    changes: Option<Changes>,
+    /// Fingerprints of the old extents.
+    noted: Option<Noted>,
+    /// Those of the new ones.
+    fresh: Option<prints::Writer>,
+    /// Here the file is known to differ from its old extents.
+    differs: Option<u64>,
+    /// What the buffer holds of the file.
+    held: Range<u64>,
     /// Up to here the new extents are settled.
     done: u64,
     /// Where the file turned out to end before its size.
     ended: Option<u64>,
 }
 
-/// The old extents, one ahead.
-struct Old {
-    cursor: Option<Cursor<ContentMap>>,
-    size: u64,
+/// An open file, and what to make of it.
+pub(super) struct Opened<'a> {
+    pub(super) dir: &'a Dir,
+    pub(super) fd: &'a OwnedFd,
+    pub(super) before: FileInfo,
+    pub(super) path: Vec<u8>,
+    pub(super) xattrs: (Xattrs, PendingXattrs),
 }
 
-impl Old {
-    fn peek(&mut self, reader: &Reader) -> Walk<Option<Extent>> {
-        Ok(match &mut self.cursor {
-            Some(cursor) => cursor.peek(reader)?.cloned(),
-            None => None,
-        })
-    }
-
-    fn skip(&mut self) {
-        if let Some(cursor) = &mut self.cursor {
-            cursor.skip();
-        }
-    }
-
-    /// Passes all that end at or before `offset`.
-    fn pass(&mut self, reader: &Reader, offset: u64) -> Walk<()> {
-        if let Some(cursor) = &mut self.cursor {
-            cursor.seek(reader, &(offset + 1).to_be_bytes())?;
-        }
-        Ok(())
-    }
+/// What a file was when it was captured before.
+struct Before {
+    map: MapRef<ContentMap>,
+    block: u8,
+    size: u64,
+    /// Its version, if extents can be kept from it.
+    version: Option<Version>,
 }
 
 impl Walker<'_> {
-    pub(super) fn capture_large(
-        &mut self,
-        fd: &OwnedFd,
-        before: &FileInfo,
-        old: Option<&Inode>,
-        (xattrs, pending): (Xattrs, PendingXattrs),
-        target: Target,
-        path: Vec<u8>,
-    ) -> Walk<()> {
-        let (map, old_block, old_size) = old.map_or((MapRef::Empty, None, 0), extents_of);
-        let block = match old_block {
-            Some(block) if block == 0 || !has_outgrown(block, before.size) => block,
-            _ => choose_block(fd, before.size),
-        };
-        let map = if old_block == Some(block) { map } else { MapRef::Empty };
-        let cursor = if map == MapRef::Empty { None } else { Some(Cursor::new(self.reader, &map)?) };
+    pub(super) fn capture_large(&mut self, opened: Opened<'_>, old: Option<&Inode>, target: Target) -> Walk<()> {
+        let Opened { dir, fd, mut before, path, xattrs: (xattrs, pending) } = opened;
+        // what changes from now on may go unseen within a tick of the file's clock
+        let looked = self.request.clock.now();
+        let clone = self.clone_of(dir, fd, &mut before);
+        let was = self.before(fd, before.size, old);
+        let block = was.block;
         let preview = match &target {
-            Target::Entry { name, was } => {
-                let body = Body::File { size: before.size.max(old_size), content: Content::None };
-                let mut inode = self.inode(before, xattrs.clone(), body);
+            Target::Entry { name, was: counted } => {
+                let body = Body::File { size: before.size.max(was.size), content: Content::None };
+                let mut inode = self.inode(&before, xattrs.clone(), body);
                 inode.stamp.ctime = Default::default();
-                Some(Preview { name: name.clone(), inode: Box::new(inode), block, was: *was })
+                Some(Preview { name: name.clone(), inode: Box::new(inode), block, was: *counted })
             }
             Target::Link { .. } => None,
         };
-        self.emit(Op::Content { map, preview })?;
-        let old = Old { cursor, size: old_size };
-        let sparse = before.allocated < before.size;
-        let mut large = Large { fd, size: before.size, sparse, old, done: 0, ended: None };
+        let cursor = if was.map == MapRef::Empty { None } else { Some(Cursor::new(self.reader, &was.map)?) };
+        self.emit(Op::Content { map: was.map, preview })?;
+        let (noted, fresh) = self.prints_for(&before, clone.as_ref(), was.version.as_ref());
+        let (changes, base) = self.changes(&before, clone.as_ref(), was.version);
+        let old = Old { cursor, size: was.size };
+        let source = match clone {
+            Some(clone) => Source::clone(fd, clone),
+            None => Source::file(fd, before.size, before.allocated < before.size),
+        };
+        let mut large = Large { source, old, changes, noted, fresh, differs: None, held: 0..0, done: 0, ended: None };
         let read = if block == 0 { self.stream(&mut large) } else { self.blocks(&mut large, 1 << block) };
         let failure = match read {
             Ok(()) => None,
@@ -104,17 +106,105 @@ impl Walker<'_> {
         };
         let size = large.ended.unwrap_or(before.size);
         self.ops.send(Op::Replace { after: large.done.min(size), to: u64::MAX })?;
-        let after = info_of(fd).unwrap_or(*before);
+        let was_lost = large.source.was_lost();
+        let whole = failure.is_none() && size == before.size;
+        let clone = large.source.into_clone().filter(|_| whole);
+        let fresh = large.fresh.filter(|_| whole);
+        // a clone is as the file was; what happened to the file since is for the next capture
+        let after = if clone.is_some() { before } else { info_of(fd).unwrap_or(before) };
         let mut inode = self.inode(&after, xattrs, Body::File { size, content: Content::None });
-        if failure.is_some() || !after.unchanged_since(before) || size != before.size {
+        inode.stamp = self.trusted_stamp(&after, looked);
+        if failure.is_some() || was_lost || !after.unchanged_since(&before) || size != before.size {
             self.tally.unstable += 1;
             inode.stamp.ctime = Default::default();
         }
         if let Some(error) = failure {
-            self.ops.send(Op::Problem(holdfast_core::checkpoint::Problem { path: path.clone(), what: error.to_string() }))?;
+            self.ops.send(Op::Problem(Problem { path: path.clone(), what: error.to_string() }))?;
         }
-        self.captured(path, after);
-        self.emit(Op::Put { target, inode: Box::new(inode), bytes: Bytes::Extents { block }, xattrs: pending })
+        self.captured(path.clone(), after, clone.is_some());
+        let witness = match clone {
+            Some(clone) => Some(Witness::Clone(Captured { clone, label: self.source.label.clone(), path, base })),
+            None => fresh.map(Witness::Prints),
+        };
+        let bytes = Bytes::Extents { block, witness: witness.map(Box::new) };
+        self.emit(Op::Put { target, inode: Box::new(inode), bytes, xattrs: pending })
+    }
+
+    /// A clone of an open file, if there can be one. Then `before` says what the file was at that moment.
+    fn clone_of(&self, dir: &Dir, fd: &OwnedFd, before: &mut FileInfo) -> Option<Arc<FileClone>> {
+        // nothing writes to what was just restored, and reading a clone means reading from the disk again
+        let clones = self.request.clones.filter(|_| !self.request.foreign)?;
+        let clone = clones.make(dir, fd, before)?;
+        let mut after = info_of(fd).ok()?;
+        if !after.unchanged_since(before) {
+            after.ctime = Default::default(); // written just then: to be looked at again
+        }
+        *before = FileInfo { size: clone.size(), ..after };
+        Some(clone)
+    }
+
+    /// What the tree has of a file, as far as it is of use now that the file has this size.
+    fn before(&self, fd: &OwnedFd, size: u64, old: Option<&Inode>) -> Before {
+        let Some(Body::File { size: old_size, content }) = old.map(|old| &old.body) else {
+            return Before { map: MapRef::Empty, block: choose_block(fd, size), size: 0, version: None };
+        };
+        let version = || Version::of(self.reader.identity(), *old_size, content);
+        match content {
+            Content::Extents { map, block } => {
+                let chosen = if *block == 0 || !has_outgrown(*block, size) { *block } else { choose_block(fd, size) };
+                // blocks of another length match none of the old ones
+                let kept = chosen == *block;
+                let map = if kept { map.clone() } else { MapRef::Empty };
+                Before { map, block: chosen, size: *old_size, version: kept.then(version).flatten() }
+            }
+            _ => Before { map: MapRef::Empty, block: choose_block(fd, size), size: 0, version: version() },
+        }
+    }
+
+    /// What may differ from the version that the tree has; also returns the version, if the clone was compared with it.
+    fn changes(
+        &self,
+        info: &FileInfo,
+        clone: Option<&Arc<FileClone>>,
+        version: Option<Version>,
+    ) -> (Option<Changes>, Option<Version>) {
+        let (Some(clone), Some(version), Some(clones)) = (clone, version, self.request.clones) else { return (None, None) };
+        let changes = clones.base(info, &version).and_then(|base| clone.compare(&base));
+        tracing::debug!(
+            inode = info.inode,
+            bytes = info.size,
+            changed = changes.as_ref().map(Changes::bytes),
+            "captured from a clone"
+        );
+        let version = changes.is_some().then_some(version);
+        (changes, version)
+    }
+
+    /// The fingerprints of a version, and room for the next one's: where there is no clone.
+    fn prints_for(
+        &self,
+        info: &FileInfo,
+        clone: Option<&Arc<FileClone>>,
+        version: Option<&Version>,
+    ) -> (Option<Noted>, Option<prints::Writer>) {
+        let Some(prints) = self.prints.as_ref().filter(|_| clone.is_none()) else { return (None, None) };
+        (version.and_then(|version| prints.known(info, version)), prints.begin(info))
+    }
+
+    /// Notes the fingerprint of an extent that lies in the buffer.
+    fn note(&self, large: &mut Large<'_>, base: u64, range: &Range<u64>) {
+        if let Some(fresh) = &mut large.fresh {
+            let text = self.slice(base, range);
+            fresh.add(range.start, text.len(), self.prints.as_ref().and_then(|prints| prints.print(text)));
+        }
+    }
+
+    /// The ids of these ranges, which lie in the buffer.
+    fn ids(&mut self, base: u64, ranges: &[Range<u64>]) -> Vec<ChunkId> {
+        let slices: Vec<_> = ranges.iter().map(|range| self.slice(base, range)).collect();
+        let ids = self.ops.batcher.ids(&slices);
+        self.tally.hashed_bytes += ranges.iter().map(|range| range.end - range.start).sum::<u64>();
+        ids
     }
 
     /// Reads into the buffer; notes where the file ended if it is shorter than it was.
@@ -122,63 +212,14 @@ impl Walker<'_> {
         self.check_cancelled()?;
         let len = usize::try_from(range.end - range.start).unwrap_or(0);
         self.buffer.resize(len, 0);
-        let read = read_at(large.fd, &mut self.buffer, range.start).map_err(Reading::Failed)?;
+        let read = large.source.read(&mut self.buffer, range.start).map_err(Reading::Failed)?;
         self.tally.read_bytes += read as u64;
         if read < len {
             large.ended = Some(range.start + read as u64);
         }
         self.buffer.truncate(read);
+        large.held = range.start..range.start + read as u64;
         Ok(read)
-    }
-
-    /// Page-structured: aligned blocks, cut at holes.
-    fn blocks(&mut self, large: &mut Large<'_>, block: u64) -> Result<(), Reading> {
-        let mut start = 0;
-        while start < large.size && large.ended.is_none() {
-            let end = (start + WINDOW).min(large.size);
-            self.block_window(large, block, start..end)?;
-            self.maybe_barrier()?;
-            start = end;
-        }
-        Ok(())
-    }
-
-    fn block_window(&mut self, large: &mut Large<'_>, block: u64, window: Range<u64>) -> Result<(), Reading> {
-        let mut old = Vec::new();
-        while let Some(extent) = large.old.peek(self.reader)?.filter(|extent| extent.start < window.end) {
-            old.push(extent);
-            large.old.skip();
-        }
-        let data = large.data(window.clone()).map_err(Reading::Failed)?;
-        let read = if data.is_empty() { 0 } else { self.fill(large, window.clone())? };
-        let end = window.start + read as u64;
-        let wanted: Vec<_> = data.iter().flat_map(|data| cut_at_blocks(data.start..data.end.min(end), block)).collect();
-        let same = self.compare(window.start, &wanted, &old);
-        // what is equal at both ends of the window stays untouched
-        let unmatched = |index: &usize| same[*index].is_none();
-        let (first, last) = match ((0..wanted.len()).find(unmatched), (0..wanted.len()).rfind(unmatched)) {
-            (Some(first), Some(last)) => (first, last + 1),
-            _ => (wanted.len(), wanted.len()),
-        };
-        let matched = same.iter().flatten().count();
-        if first == wanted.len() && matched == old.len() {
-            large.done = window.end;
-            return Ok(());
-        }
-        // an old extent without a counterpart may lie anywhere in the window
-        let (first, last) = if matched == old.len() { (first, last) } else { (0, wanted.len()) };
-        let after = if first == 0 { window.start } else { wanted[first - 1].end };
-        let to = wanted.get(last).map_or(window.end, |next| next.start.max(after));
-        self.ops.send(Op::Replace { after, to }).map_err(|ended| Reading::Stop(ended.into()))?;
-        for (range, same) in wanted[first..last].iter().zip(&same[first..last]) {
-            let chunk = match same {
-                Some(extent) => ChunkRef::Known(extent.clone()),
-                None => self.new_chunk(window.start, range, None),
-            };
-            self.ops.send(Op::Extent { start: range.start, chunk }).map_err(|ended| Reading::Stop(ended.into()))?;
-        }
-        large.done = window.end;
-        Ok(())
     }
 
     fn slice(&self, base: u64, range: &Range<u64>) -> &[u8] {
@@ -193,127 +234,6 @@ impl Walker<'_> {
         self.buffer = buffer;
         ChunkRef::New(batch, index)
     }
-
-    /// For each range, the old extent that has just its bytes.
-    fn compare(&self, base: u64, wanted: &[Range<u64>], old: &[Extent]) -> Vec<Option<Extent>> {
-        let counterpart = |range: &Range<u64>| {
-            let index = old.binary_search_by_key(&range.start, |extent| extent.start).ok()?;
-            (old[index].end() == range.end).then(|| &old[index])
-        };
-        let candidates: Vec<_> = wanted.iter().map(counterpart).collect();
-        let slices: Vec<_> =
-            wanted.iter().zip(&candidates).filter(|(_, old)| old.is_some()).map(|(range, _)| self.slice(base, range)).collect();
-        let mut ids = self.ops.batcher.ids(&slices).into_iter();
-        candidates.into_iter().map(|old| old.and_then(|old| ids.next().filter(|id| *id == old.id).map(|_| old.clone()))).collect()
-    }
-
-    /// Cut by content.
-    fn stream(&mut self, large: &mut Large<'_>) -> Result<(), Reading> {
-        let mut offset = 0;
-        while let Some(data) = large.next_data(offset).map_err(Reading::Failed)? {
-            // what was data and is a hole now
-            self.replace(large, data.start)?;
-            let mut ahead = Ahead { start: data.start, len: 0 };
-            let mut known = None;
-            let mut position = data.start;
-            while position < data.end && large.ended.is_none_or(|ended| position < ended) {
-                large.old.pass(self.reader, position)?;
-                let followed = self.follow(large, position..data.end)?;
-                if followed > position {
-                    position = followed;
-                    large.done = position;
-                    (ahead, known) = (Ahead { start: position, len: 0 }, None);
-                    continue;
-                }
-                if large.old.cursor.is_some() && known.is_none() {
-                    known = Some(Arc::new(self.nearby(large)?));
-                }
-                position = self.cut(large, position..data.end, &mut ahead, known.as_ref())?;
-                self.maybe_barrier()?;
-            }
-            offset = data.end;
-            if large.ended.is_some() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn replace(&mut self, large: &mut Large<'_>, to: u64) -> Result<(), Reading> {
-        if to > large.done && large.old.cursor.is_some() {
-            self.ops.send(Op::Replace { after: large.done, to }).map_err(|ended| Reading::Stop(ended.into()))?;
-        }
-        large.done = large.done.max(to);
-        Ok(())
-    }
-
-    /// Goes along old extents as long as they hold what is on disk; returns how far.
-    fn follow(&mut self, large: &mut Large<'_>, range: Range<u64>) -> Result<u64, Reading> {
-        let mut extents: Vec<Extent> = Vec::new();
-        let mut end = range.start;
-        while let Some(extent) = large.old.peek(self.reader)? {
-            let fits = extent.start == end && extent.end() <= range.end && extent.end() - range.start <= WINDOW;
-            // the last one was cut by the end of the file: a growing file would collect tiny chunks
-            let was_cut_short = extent.end() == large.old.size && large.size > large.old.size && (extent.len as usize) < CDC_MIN;
-            if !fits || was_cut_short {
-                break;
-            }
-            end = extent.end();
-            extents.push(extent);
-            large.old.skip();
-        }
-        if extents.is_empty() {
-            return Ok(range.start);
-        }
-        let read = self.fill(large, range.start..end)? as u64;
-        let ranges: Vec<_> =
-            extents.iter().map(|extent| extent.start..extent.end()).filter(|r| r.end - range.start <= read).collect();
-        let same = self.compare(range.start, &ranges, &extents);
-        let followed = same.iter().take_while(|same| same.is_some()).count();
-        Ok(if followed == 0 { range.start } else { ranges[followed - 1].end })
-    }
-
-    /// Old chunks from here on, by id: bytes that moved within the file are not stored again.
-    fn nearby(&self, large: &Large<'_>) -> Result<Known, Reading> {
-        let mut known = Known::new();
-        let Some(mut cursor) = large.old.cursor.clone() else { return Ok(known) };
-        while known.len() < KNOWN_MAX {
-            let Some(extent) = cursor.next(self.reader).map_err(|error| Reading::Stop(error.into()))? else { break };
-            known.insert(extent.id, extent.place);
-        }
-        Ok(known)
-    }
-
-    /// Cuts one chunk; returns where it ends.
-    fn cut(
-        &mut self,
-        large: &mut Large<'_>,
-        range: Range<u64>,
-        ahead: &mut Ahead,
-        known: Option<&Arc<Known>>,
-    ) -> Result<u64, Reading> {
-        let available = (ahead.start + ahead.len).saturating_sub(range.start);
-        if available < (CDC_MAX as u64).min(range.end - range.start) {
-            let read = self.fill(large, range.start..(range.start + WINDOW).min(range.end))?;
-            *ahead = Ahead { start: range.start, len: read as u64 };
-            if read == 0 {
-                return Ok(range.end);
-            }
-        }
-        let stop = (ahead.start + ahead.len).min(range.end);
-        let bytes = self.slice(ahead.start, &(range.start..stop.min(range.start + CDC_MAX as u64)));
-        let end = range.start + self.ops.batcher.chunker().cut(bytes) as u64;
-        self.replace(large, end)?;
-        let chunk = self.new_chunk(ahead.start, &(range.start..end), known);
-        self.ops.send(Op::Extent { start: range.start, chunk }).map_err(|ended| Reading::Stop(ended.into()))?;
-        Ok(end)
-    }
-}
-
-/// What of the file the buffer holds.
-struct Ahead {
-    start: u64,
-    len: u64,
 }
 
 /// Why reading a large file ended.
@@ -325,61 +245,6 @@ pub(super) enum Reading {
 impl From<super::walker::Stop> for Reading {
     fn from(stop: super::walker::Stop) -> Self {
         Self::Stop(stop)
-    }
-}
-
-impl Large<'_> {
-    /// The next stretch of data at or after an offset.
-    fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
-        if offset >= self.size {
-            return Ok(None);
-        }
-        if !self.sparse {
-            return Ok(Some(offset..self.size));
-        }
-        let start = match rustix::fs::seek(self.fd, SeekFrom::Data(offset)) {
-            Ok(start) => start,
-            Err(Errno::NXIO) => return Ok(None),
-            Err(Errno::INVAL) => offset, // a file system that doesn't tell
-            Err(error) => return Err(error.into()),
-        };
-        if start >= self.size {
-            return Ok(None);
-        }
-        let end = rustix::fs::seek(self.fd, SeekFrom::Hole(start)).unwrap_or(self.size);
-        Ok(Some(start..end.clamp(start + 1, self.size)))
-    }
-
-    /// The stretches of data in a window.
-    fn data(&self, window: Range<u64>) -> io::Result<Vec<Range<u64>>> {
-        let mut stretches = Vec::new();
-        let mut offset = window.start;
-        while let Some(data) = self.next_data(offset)?.filter(|data| data.start < window.end) {
-            stretches.push(data.start..data.end.min(window.end));
-            offset = data.end;
-            if offset >= window.end {
-                break;
-            }
-        }
-        Ok(stretches)
-    }
-}
-
-/// A stretch of data in aligned blocks.
-fn cut_at_blocks(data: Range<u64>, block: u64) -> impl Iterator<Item = Range<u64>> {
-    let mut start = data.start;
-    std::iter::from_fn(move || {
-        let end = ((start / block + 1) * block).min(data.end);
-        let range = start..end;
-        start = end;
-        (range.start < range.end).then_some(range)
-    })
-}
-
-fn extents_of(inode: &Inode) -> (MapRef<ContentMap>, Option<u8>, u64) {
-    match &inode.body {
-        Body::File { size, content: Content::Extents { map, block } } => (map.clone(), Some(*block), *size),
-        _ => (MapRef::Empty, None, 0),
     }
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the walker tells the applier to do.
 
+use super::clones::Captured;
+use super::prints;
 use crate::tree::{ContentMap, Directory, Extent, Inode, Links, MapRef, Name};
 use crate::write::{Batch, Batcher};
 use holdfast_core::checkpoint::{Problem, Totals};
@@ -22,7 +24,16 @@ pub(super) enum Bytes {
     /// One chunk.
     Chunk(Arc<Batch>, usize),
     /// The extents that were sent since `Op::Content`.
-    Extents { block: u8 },
+    Extents { block: u8, witness: Option<Box<Witness>> },
+}
+
+/// What will tell at the next capture how a file differs from its extents.
+#[derive(Debug)]
+pub(super) enum Witness {
+    /// A clone that holds just their bytes.
+    Clone(Captured),
+    /// Fingerprints of all of them.
+    Prints(prints::Writer),
 }
 
 /// Where an inode goes.

@@ -4,14 +4,16 @@
 use super::links::Spool;
 use super::look::{self, Look, Lookout};
 use super::op::{Ended, Op, Ops, Target};
+use super::prints::Prints;
 use super::{CaptureError, Dirt, Request, Source};
 use crate::disk::{Dir, FileInfo, FileKind, is_own, xattr};
 use crate::error::StoreError;
 use crate::reader::Reader;
 use crate::tree::inode::{INLINE_XATTRS, encode_xattrs};
-use crate::tree::{Body, Directory, Entry, Inode, Links, MapRef, Mtime, Name, RootItem, Stamp, Xattrs};
+use crate::tree::{Body, Directory, Entry, Inode, Links, MapRef, Mtime, Name, NodeStore, RootItem, Stamp, Xattrs};
 use crate::write::{Batch, Batcher};
 use holdfast_core::checkpoint::{Problem, Totals};
+use holdfast_core::time::Timestamp;
 use rustix::io::Errno;
 use std::collections::HashMap;
 use std::io;
@@ -58,6 +60,7 @@ pub(super) struct Tally {
     pub(super) compared: u64,
     pub(super) read_files: u64,
     pub(super) read_bytes: u64,
+    pub(super) hashed_bytes: u64,
 }
 
 pub(super) struct Walker<'a> {
@@ -74,11 +77,13 @@ pub(super) struct Walker<'a> {
     pub(super) vanished: HashMap<u64, Entry>,
     pub(super) spool: Spool,
     pub(super) tally: Tally,
-    /// Captured files with what was seen of them: path and information.
-    recheck: Vec<(Vec<u8>, FileInfo)>,
+    /// Captured files with what was seen of them: path, information, and whether it was one moment.
+    recheck: Vec<(Vec<u8>, FileInfo, bool)>,
     pub(super) buffer: Vec<u8>,
     last_barrier: Instant,
     pub(super) lookout: Lookout,
+    /// Fingerprints of large files, if there is room for them.
+    pub(super) prints: Option<Prints>,
 }
 
 impl<'a> Walker<'a> {
@@ -121,6 +126,7 @@ impl<'a> Walker<'a> {
             buffer: Vec::new(),
             last_barrier: Instant::now(),
             lookout,
+            prints: request.scratch.as_ref().and_then(|scratch| Prints::open(scratch, reader.identity())),
         };
         for (index, source) in request.sources.iter().enumerate() {
             let old = old.iter().find(|root| root.label == source.label);
@@ -154,6 +160,9 @@ impl<'a> Walker<'a> {
             self.scan(&source.dir, &entries)?;
         } else {
             self.check(&source.dir, &entries, dirt)?;
+        }
+        if let Some(clones) = self.request.clones {
+            clones.sweep(&source.label, |path| self.look(path));
         }
         let announced = self.open.last().is_some_and(Option::is_none);
         if announced || changed || !self.spool.is_empty() {
@@ -352,28 +361,40 @@ impl<'a> Walker<'a> {
 
     /// An inode as the file system describes it.
     pub(super) fn inode(&self, info: &FileInfo, xattrs: Xattrs, body: Body) -> Inode {
-        Inode { mode: info.mode, uid: info.uid, gid: info.gid, mtime: info.mtime, xattrs, body, stamp: self.trusted_stamp(info) }
+        Inode {
+            mode: info.mode,
+            uid: info.uid,
+            gid: info.gid,
+            mtime: info.mtime,
+            xattrs,
+            body,
+            stamp: self.trusted_stamp(info, self.request.clock.now()),
+        }
     }
 
-    /// The stamp, unless the file changed so recently that it may change again within the same tick.
-    fn trusted_stamp(&self, info: &FileInfo) -> Stamp {
+    /// The stamp, unless the file had changed so recently when it was looked at that it may change again within the same tick.
+    pub(super) fn trusted_stamp(&self, info: &FileInfo, looked: Timestamp) -> Stamp {
         let tick = if info.ctime.nanos == 0 { RACY_SECONDS } else { RACY };
         let changed = i128::from(info.ctime.seconds) * 1_000_000_000 + i128::from(info.ctime.nanos);
-        let trusted_until = i128::from(self.request.clock.now().minus(tick).nanos());
+        let trusted_until = i128::from(looked.minus(tick).nanos());
         if changed < trusted_until { info.stamp() } else { Stamp { ctime: Mtime::default(), inode: info.inode } }
     }
 
     /// Notes a file that was captured, to be looked at again at the end.
-    pub(super) fn captured(&mut self, path: Vec<u8>, info: FileInfo) {
+    pub(super) fn captured(&mut self, path: Vec<u8>, info: FileInfo, at_one_moment: bool) {
         self.tally.read_files += 1;
         if self.recheck.len() < RECHECK_MAX {
-            self.recheck.push((path, info));
+            self.recheck.push((path, info, at_one_moment));
         }
     }
 
     /// Whether what was captured is still as it was: only then are all files of one moment.
     fn recheck(&mut self) -> Walk<()> {
-        for (path, before) in std::mem::take(&mut self.recheck) {
+        let captured = std::mem::take(&mut self.recheck);
+        if let ([(_, _, true)], [_]) = (&captured[..], self.request.sources) {
+            return Ok(()); // nothing else was captured: what happened to it afterwards makes no difference
+        }
+        for (path, before, _) in captured {
             let now = self.look(&path);
             if !now.is_ok_and(|now| now.unchanged_since(&before)) {
                 self.tally.unstable += 1;

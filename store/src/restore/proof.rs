@@ -89,6 +89,7 @@ pub fn prove(
         cancel,
         observer: None,
         encoders: 2,
+        clones: None,
         partial_after: Duration::MAX,
     };
     let mut sink = IdsOnly { reader, nowhere: Frame::pending() };
