@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What several tests of this crate share: a model store with a domain, real directories, and an oracle that knows nothing of trees.
 
-use crate::capture::{Checkpointing, Clock, Clones, Dirt, Filter, Old, Outcome, Request, Source, capture};
+use crate::capture::{CaptureError, Checkpointing, Clock, Clones, Dirt, Filter, Old, Outcome, Request, Source, capture};
 use crate::disk::{Dir, xattr};
 use crate::log::Log;
 use crate::reader::Reader;
@@ -32,6 +32,20 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+    }
+
+    fn error(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// The system's clock, so much ahead: to it, what was written now is that old.
+#[derive(Debug)]
+pub(crate) struct Ahead(pub(crate) Duration);
+
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        SystemClock.now().plus(self.0)
     }
 
     fn error(&self) -> Duration {
@@ -130,6 +144,17 @@ impl Lab {
 
     /// Captures a directory, and leaves it at that.
     pub(crate) fn compose(&self, session: &mut Session, path: &Path, dirt: Dirt, foreign: bool, filter: Filter) -> Outcome {
+        self.try_compose(session, path, dirt, foreign, filter).expect("a capture")
+    }
+
+    pub(crate) fn try_compose(
+        &self,
+        session: &mut Session,
+        path: &Path,
+        dirt: Dirt,
+        foreign: bool,
+        filter: Filter,
+    ) -> Result<Outcome, CaptureError> {
         let dir = Arc::new(Dir::open_root(path).expect("a directory"));
         let sources = [Source { label: "data".to_owned(), dir, filter }];
         let dirt = BTreeMap::from([("data".to_owned(), dirt)]);
@@ -148,7 +173,7 @@ impl Lab {
         };
         let (roots, totals, reader) = (session.roots().to_vec(), *session.totals(), Arc::clone(session.reader()));
         let mut sink = Checkpointing { session, scope: Scope::default(), volume: None, partials: 0 };
-        capture(&request, &Old { roots: &roots, totals: &totals, reader: &reader }, &mut sink).expect("a capture")
+        capture(&request, &Old { roots: &roots, totals: &totals, reader: &reader }, &mut sink)
     }
 
     /// Restores a checkpoint, read from the store alone.

@@ -157,6 +157,10 @@ impl<S: CaptureSink> Applier<'_, S> {
                 self.content = Some((Editor::new(map), preview));
                 Ok(())
             }
+            Op::Abandon => {
+                self.content = None;
+                Ok(())
+            }
             Op::Replace { after, to } => {
                 let (content, _) = self.content.as_mut().ok_or_else(misplaced)?;
                 let (from, to) = (after.saturating_add(1).to_be_bytes(), to.saturating_add(1).to_be_bytes());

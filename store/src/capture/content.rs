@@ -9,6 +9,7 @@ use crate::disk::{Dir, FileInfo, FileKind, info_of, xattr};
 use crate::tree::inode::{INLINE_CONTENT, TARGET_MAX};
 use crate::tree::{Body, Content, Inode, Name, Xattrs};
 use crate::write::Known;
+use holdfast_core::time::Timestamp;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
@@ -24,6 +25,8 @@ const TRIES: usize = 3;
 struct Small {
     info: FileInfo,
     stable: bool,
+    /// When it had not been read yet.
+    looked: Timestamp,
 }
 
 impl Walker<'_> {
@@ -97,7 +100,7 @@ impl Walker<'_> {
         let buffer = std::mem::take(&mut self.buffer);
         let (content, bytes) = self.small_content(&buffer, is_hole, old);
         self.buffer = buffer;
-        let mut inode = self.inode(&small.info, xattrs, Body::File { size, content });
+        let mut inode = self.inode_at(&small.info, xattrs, Body::File { size, content }, small.looked);
         if !small.stable {
             self.tally.unstable += 1;
             inode.stamp.ctime = Default::default(); // to be looked at again
@@ -108,6 +111,7 @@ impl Walker<'_> {
 
     /// Reads a small file into the buffer, again if it changes meanwhile.
     fn read_small(&mut self, fd: &OwnedFd, mut before: FileInfo) -> io::Result<Small> {
+        let mut looked = self.request.clock.now();
         for _ in 0..TRIES {
             let len = usize::try_from(before.size.min(SMALL * 2)).unwrap_or(0);
             self.buffer.resize(len, 0);
@@ -116,20 +120,20 @@ impl Walker<'_> {
             self.tally.read_bytes += read as u64;
             let after = info_of(fd)?;
             if after.unchanged_since(&before) && read as u64 == before.size {
-                return Ok(Small { info: after, stable: true });
+                return Ok(Small { info: after, stable: true, looked });
             }
-            before = after;
+            (before, looked) = (after, self.request.clock.now());
         }
-        Ok(Small { info: before, stable: false })
+        Ok(Small { info: before, stable: false, looked })
     }
 
     /// A small file that was read along with the directory.
     fn capture_early(&mut self, name: &Name, early: Early, old: Option<&Inode>, target: Target) -> Walk<()> {
-        let Early { info, xattrs, bytes } = early;
+        let Early { info, xattrs, bytes, looked } = early;
         let (xattrs, pending) = self.xattrs(&xattrs);
         self.tally.read_bytes += bytes.len() as u64;
         let (content, stored) = self.small_content(&bytes, false, old);
-        let inode = self.inode(&info, xattrs, Body::File { size: bytes.len() as u64, content });
+        let inode = self.inode_at(&info, xattrs, Body::File { size: bytes.len() as u64, content }, looked);
         self.captured(self.path_of(name.as_bytes()), info, false);
         self.emit(Op::Put { target, inode: Box::new(inode), bytes: stored, xattrs: pending })
     }

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 mod blocks;
 mod old;
-mod source;
+pub(super) mod source;
 mod stream;
 
 use old::Old;
@@ -99,27 +99,28 @@ impl Walker<'_> {
         };
         let mut large = Large { source, old, changes, noted, fresh, differs: None, held: 0..0, done: 0, ended: None };
         let read = if block == 0 { self.stream(&mut large) } else { self.blocks(&mut large, 1 << block) };
-        let failure = match read {
-            Ok(()) => None,
+        match read {
+            Ok(()) => {}
             Err(Reading::Stop(stop)) => return Err(stop),
-            Err(Reading::Failed(error)) => Some(error),
-        };
+            Err(Reading::Failed(error)) => {
+                // what lies behind was good when it was captured: it must not become a hole
+                self.ops.send(Op::Abandon)?;
+                return Ok(self.ops.send(Op::Problem(Problem { path, what: error.to_string() }))?);
+            }
+        }
         let size = large.ended.unwrap_or(before.size);
         self.ops.send(Op::Replace { after: large.done.min(size), to: u64::MAX })?;
         let was_lost = large.source.was_lost();
-        let whole = failure.is_none() && size == before.size;
+        let whole = size == before.size;
         let clone = large.source.into_clone().filter(|_| whole);
         let fresh = large.fresh.filter(|_| whole);
         // a clone is as the file was; what happened to the file since is for the next capture
         let after = if clone.is_some() { before } else { info_of(fd).unwrap_or(before) };
         let mut inode = self.inode(&after, xattrs, Body::File { size, content: Content::None });
         inode.stamp = self.trusted_stamp(&after, looked);
-        if failure.is_some() || was_lost || !after.unchanged_since(&before) || size != before.size {
+        if was_lost || !after.unchanged_since(&before) || size != before.size {
             self.tally.unstable += 1;
             inode.stamp.ctime = Default::default();
-        }
-        if let Some(error) = failure {
-            self.ops.send(Op::Problem(Problem { path: path.clone(), what: error.to_string() }))?;
         }
         self.captured(path.clone(), after, clone.is_some());
         let witness = match clone {

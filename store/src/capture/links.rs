@@ -7,7 +7,7 @@ use super::walker::{Stop, Walk, Walker, counts, directory_of, unchanged};
 use crate::disk::FileInfo;
 use crate::disk::sorter::Sorter;
 use crate::tree::cursor::{self, Cursor};
-use crate::tree::{Body, Entry, Inode, LinkItem, Name};
+use crate::tree::{Body, Directory, Entry, Inode, LinkItem, MapRef, Name};
 use std::collections::HashMap;
 use std::path::PathBuf;
 
@@ -154,6 +154,21 @@ impl Walker<'_> {
         Ok(())
     }
 
+    /// All names of groups beneath a directory that was renamed are there again: the counterpart of [`Self::forget_links`].
+    pub(super) fn found_links(&mut self, map: &MapRef<Directory>) -> Walk<()> {
+        let mut cursor = Cursor::new(self.reader, map)?;
+        while let Some((_, entry)) = cursor.next(self.reader)? {
+            match &entry {
+                Entry::Link(group) => self.spool.note(*group, ADDED, &[])?,
+                Entry::Inode(inode) => match directory_of(inode) {
+                    (_, sums) if sums.links == 0 => {}
+                    (map, _) => self.found_links(&map)?,
+                },
+            }
+        }
+        Ok(())
+    }
+
     /// The inodes of the groups that something was noted about.
     pub(super) fn links(&mut self) -> Walk<()> {
         let fresh = Sorter::new(NOTES_BYTES, self.spool.scratch.clone());
@@ -182,6 +197,8 @@ impl Walker<'_> {
     fn link_inode(&mut self, group: u64, notes: &Notes, former: Option<&Inode>) -> Walk<()> {
         let old = cursor::get(self.reader, &self.old_links, &group.to_be_bytes())?;
         let names = old.as_ref().map_or(0, |old| old.names).saturating_add(notes.added).saturating_sub(notes.gone);
+        // what was just looked at is there, whatever was counted
+        let names = if names == 0 { notes.paths.len() as u64 } else { names };
         let was_bytes = old.as_ref().map_or(0, |old| size_of(&old.inode));
         if names == 0 {
             return Ok(self.ops.send(Op::RemoveLink { group, was_bytes })?);

@@ -5,6 +5,7 @@
 use super::content::read_at;
 use crate::disk::{Dir, FileInfo, FileKind, info_of, xattr};
 use crate::tree::Name;
+use holdfast_core::time::Timestamp;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SendError, SyncSender, sync_channel};
@@ -30,6 +31,8 @@ pub(super) struct Early {
     pub(super) info: FileInfo,
     pub(super) xattrs: xattr::List,
     pub(super) bytes: Vec<u8>,
+    /// When it had not been read yet.
+    pub(super) looked: Timestamp,
 }
 
 type Looks = Vec<Look>;
@@ -38,7 +41,7 @@ type Looks = Vec<Look>;
 struct Question {
     dir: Arc<Dir>,
     names: Vec<Name>,
-    read: bool,
+    read: Option<Timestamp>,
 }
 
 /// The caller's end.
@@ -59,10 +62,10 @@ pub(super) fn pair() -> (Lookout, Helper) {
     (Lookout { requests, answers }, Helper { requests: to_serve, answers: answered })
 }
 
-fn look(dir: &Dir, names: Vec<Name>, read: bool) -> impl Iterator<Item = Look> {
+fn look(dir: &Dir, names: Vec<Name>, read: Option<Timestamp>) -> impl Iterator<Item = Look> {
     names.into_iter().map(move |name| {
         let info = dir.info(&name);
-        let early = info.as_ref().ok().filter(|info| read && is_early(info)).and_then(|info| early(dir, &name, info));
+        let early = info.as_ref().ok().filter(|info| is_early(info)).and_then(|info| early(dir, &name, info, read?));
         Look { name, info, early }
     })
 }
@@ -72,7 +75,7 @@ fn is_early(info: &FileInfo) -> bool {
 }
 
 /// Reads a small file. Whatever is not plain is left to whoever asks again, and says what is wrong.
-fn early(dir: &Dir, name: &Name, before: &FileInfo) -> Option<Early> {
+fn early(dir: &Dir, name: &Name, before: &FileInfo, looked: Timestamp) -> Option<Early> {
     let fd = dir.open_file(name).ok()?;
     let xattrs = xattr::read(&fd).ok()?;
     let mut bytes = vec![0; usize::try_from(before.size).ok()?];
@@ -81,7 +84,7 @@ fn early(dir: &Dir, name: &Name, before: &FileInfo) -> Option<Early> {
     }
     // the one look after reading covers the time since the look before: nothing changed in between
     let info = info_of(&fd).ok()?;
-    (info.kind == FileKind::File && info.unchanged_since(before)).then_some(Early { info, xattrs, bytes })
+    (info.kind == FileKind::File && info.unchanged_since(before)).then_some(Early { info, xattrs, bytes, looked })
 }
 
 impl Helper {
@@ -95,8 +98,8 @@ impl Helper {
 }
 
 impl Lookout {
-    /// What these names of a directory stand for, in their order. `read`: they are going to be captured.
-    pub(super) fn look(&self, dir: &Arc<Dir>, mut names: Vec<Name>, read: bool) -> Looks {
+    /// What these names of a directory stand for, in their order. `read`: they are going to be captured, and it is this time.
+    pub(super) fn look(&self, dir: &Arc<Dir>, mut names: Vec<Name>, read: Option<Timestamp>) -> Looks {
         let half = names.len() / 2;
         let others = if names.len() < ALONE { Vec::new() } else { names.split_off(half) };
         if others.is_empty() {
@@ -135,11 +138,11 @@ mod tests {
         std::thread::scope(|scope| {
             let (lookout, helper) = pair();
             scope.spawn(|| helper.serve());
-            check(lookout.look(&dir, names.clone(), true));
-            check(lookout.look(&dir, names.clone(), true));
+            check(lookout.look(&dir, names.clone(), Some(Timestamp::default())));
+            check(lookout.look(&dir, names.clone(), Some(Timestamp::default())));
         });
         let (lookout, helper) = pair();
         drop(helper);
-        check(lookout.look(&dir, names.clone(), true));
+        check(lookout.look(&dir, names.clone(), Some(Timestamp::default())));
     }
 }

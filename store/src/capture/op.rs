@@ -82,6 +82,8 @@ pub(super) enum Op {
     Content { map: MapRef<ContentMap>, preview: Option<Preview> },
     /// The extents that end in this range are replaced by those that follow.
     Replace { after: u64, to: u64 },
+    /// The large file could not be read to its end: it stays as it was.
+    Abandon,
     /// An extent of the large file.
     Extent { start: u64, chunk: ChunkRef },
     /// A group of hard links has no name any more.

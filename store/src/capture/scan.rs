@@ -24,11 +24,7 @@ impl Walker<'_> {
         if let Some(observer) = self.request.observer {
             observer.entering(&self.source.label, &self.path);
         }
-        let mut names = match self.list(dir) {
-            Ok(names) => names,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()), // removed meanwhile; its parent will notice
-            Err(error) => return self.problem(None, &error),
-        };
+        let Some(mut names) = self.list(dir)? else { return Ok(()) };
         let mut cursor = Cursor::new(self.reader, old)?;
         let mut looked_for_vanished = false;
         // everything is going to be captured: small files are read along
@@ -70,10 +66,23 @@ impl Walker<'_> {
         Ok(())
     }
 
-    fn list(&self, dir: &Dir) -> io::Result<Sorted> {
+    /// The names of a directory; `None` if it is gone or can't be read. Trouble in scratch space is not the directory's.
+    fn list(&mut self, dir: &Dir) -> Walk<Option<Sorted>> {
+        let spilled = |error| Stop::Failed(CaptureError::Scratch(error));
         let mut sorter = Sorter::new(NAMES_BYTES, self.request.scratch.clone());
-        dir.names(|name| sorter.push(name))?;
-        sorter.finish()
+        let mut failed = None;
+        let listed = dir.names(|name| {
+            sorter.push(name).map_err(|error| {
+                failed = Some(error);
+                io::Error::from(io::ErrorKind::Other)
+            })
+        });
+        match (failed, listed) {
+            (Some(error), _) => Err(spilled(error)),
+            (None, Ok(())) => sorter.finish().map(Some).map_err(spilled),
+            (None, Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None), // removed meanwhile; its parent will notice
+            (None, Err(error)) => self.problem(None, &error).map(|()| None),
+        }
     }
 
     /// The next name of a directory with what it stands for; many are looked at together.
@@ -85,7 +94,8 @@ impl Walker<'_> {
             {
                 batch.push(name);
             }
-            looked.extend(self.lookout.look(dir, batch, eager));
+            let read = eager.then(|| self.request.clock.now());
+            looked.extend(self.lookout.look(dir, batch, read));
         }
         Ok(looked.pop_front())
     }

@@ -31,6 +31,12 @@ const DEPTH_MAX: usize = crate::tree::hints::DEPTH_MAX as usize;
 /// A file that changed this recently may change again without a new time: kernels tick every 1 to 10 ms, some file systems store seconds only.
 const RACY: Duration = Duration::from_millis(50);
 const RACY_SECONDS: Duration = Duration::from_secs(2);
+/// A page that was written through a mapping changes the time when it is written first, and again only after the kernel has written it back: by default
+/// after 30 s, looked for each 5 s (`vm.dirty_expire_centisecs`, `vm.dirty_writeback_centisecs`). Until then what is in the page changes unseen, so the file is read again.
+/// Where the disk is another's so far (`foreign`), nothing is mapped yet, and a new mapping's first write is seen.
+const MAPPED: Duration = Duration::from_secs(45);
+/// Programs that write through mappings do so in files of at least some pages.
+const MAPPED_MIN: u64 = 16 << 10;
 
 /// Why the walk ended early.
 #[derive(Debug)]
@@ -289,6 +295,9 @@ impl<'a> Walker<'a> {
         if let Some(entry) = old.filter(|_| before.is_none()) {
             self.forget_links(entry)?; // it was something else
         }
+        if old.is_none() && sums.links > 0 {
+            self.found_links(&map)?; // it was renamed: its names are forgotten where it was
+        }
         let was = counts(old);
         let enter = Op::Enter { name: name.clone(), directory: Box::new(directory), old: map.clone(), sums, was, xattrs };
         self.open.push(Some(enter));
@@ -361,6 +370,11 @@ impl<'a> Walker<'a> {
 
     /// An inode as the file system describes it.
     pub(super) fn inode(&self, info: &FileInfo, xattrs: Xattrs, body: Body) -> Inode {
+        self.inode_at(info, xattrs, body, self.request.clock.now())
+    }
+
+    /// The same for what was looked at before it was read, at this time.
+    pub(super) fn inode_at(&self, info: &FileInfo, xattrs: Xattrs, body: Body, looked: Timestamp) -> Inode {
         Inode {
             mode: info.mode,
             uid: info.uid,
@@ -368,13 +382,17 @@ impl<'a> Walker<'a> {
             mtime: info.mtime,
             xattrs,
             body,
-            stamp: self.trusted_stamp(info, self.request.clock.now()),
+            stamp: self.trusted_stamp(info, looked),
         }
     }
 
-    /// The stamp, unless the file had changed so recently when it was looked at that it may change again within the same tick.
+    /// The stamp, unless the file had changed so recently when it was looked at that it may change again without a new time.
     pub(super) fn trusted_stamp(&self, info: &FileInfo, looked: Timestamp) -> Stamp {
-        let tick = if info.ctime.nanos == 0 { RACY_SECONDS } else { RACY };
+        let tick = match info.ctime.nanos {
+            _ if info.kind == FileKind::File && info.size >= MAPPED_MIN && !self.request.foreign => MAPPED,
+            0 => RACY_SECONDS,
+            _ => RACY,
+        };
         let changed = i128::from(info.ctime.seconds) * 1_000_000_000 + i128::from(info.ctime.nanos);
         let trusted_until = i128::from(looked.minus(tick).nanos());
         if changed < trusted_until { info.stamp() } else { Stamp { ctime: Mtime::default(), inode: info.inode } }

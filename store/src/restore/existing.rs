@@ -2,7 +2,7 @@
 //! Files that are there already: what is right stays, what differs is fetched.
 
 use super::plan::{Planner, Stop};
-use super::window::{Finish, OpenFile};
+use super::window::OpenFile;
 use crate::disk::{Dir, FileInfo};
 use crate::error::StoreError;
 use crate::frame::PLAIN_MAX;
@@ -20,8 +20,10 @@ impl Planner<'_> {
     /// Brings an existing file to what it should be, if that can be done in place. `false`: it must be made anew.
     pub(super) fn settle_existing(&mut self, dir: &Dir, name: &Name, inode: &Inode, info: &FileInfo) -> Result<bool> {
         let Body::File { size, content } = &inode.body else { return Ok(false) };
-        let Ok(fd) = dir.open(name, OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC) else {
-            return Ok(false);
+        let fd = match dir.open(name, OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC) {
+            Ok(fd) => fd,
+            Err(error) if is_this_process(&error) => return Err(self.failed(error)),
+            Err(_) => return Ok(false),
         };
         let same = match content {
             Content::None => *size == info.size && info.allocated == 0,
@@ -36,8 +38,8 @@ impl Planner<'_> {
         }
         self.stats.kept_files += 1;
         self.window.file_bytes += size;
-        let file = Arc::new(OpenFile::new(fd, self.here()));
-        self.window.finishes.push(Finish::File { file, inode: Box::new(inode.clone()) });
+        // it has all its bytes: it need not be held open until others have theirs
+        self.writers.describe(&fd, &self.path, inode, &mut self.stats)?;
         Ok(true)
     }
 
@@ -90,6 +92,12 @@ impl Planner<'_> {
         self.fill(&file, inode, |start| !wrong.contains(&start))?;
         Ok(true)
     }
+}
+
+/// Whether what failed is this process or its disk, and not the file: then nothing may be removed for it.
+fn is_this_process(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    errno.is_some_and(|errno| [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO, Errno::INTR].contains(&errno))
 }
 
 /// Makes a stretch a hole. `false`: the file system can't.

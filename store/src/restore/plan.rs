@@ -49,13 +49,13 @@ impl From<StoreError> for Stop {
 
 pub(super) struct Planner<'a> {
     pub(super) request: &'a Restore<'a>,
-    writers: &'a Writers<'a>,
+    pub(super) writers: &'a Writers<'a>,
     pub(super) window: Window,
     sender: SyncSender<Window>,
     pub(super) stats: Stats,
     target: &'a Target,
     /// The path of the open directory below the target.
-    path: Vec<u8>,
+    pub(super) path: Vec<u8>,
     /// The same as names, for the selection.
     names: Vec<Name>,
     label: String,
@@ -368,7 +368,7 @@ impl<'a> Planner<'a> {
             rustix::fs::mkdirat(dir.fd(), name.as_bytes(), Mode::RWXU).map_err(|error| self.failed(error.into()))?;
         }
         let sub = Arc::new(dir.open_dir(name).map_err(|error| self.failed(error))?);
-        self.window.hold_dir();
+        self.window.hold();
         self.directory(&sub, map, exists)?;
         if !exists || self.wants_all(&self.names) {
             let inode = Box::new(inode.clone());
@@ -421,6 +421,7 @@ impl<'a> Planner<'a> {
     /// Puts the extents of an open file into windows, without those that are in place.
     pub(super) fn fill(&mut self, file: &Arc<OpenFile>, inode: &Inode, in_place: impl Fn(u64) -> bool) -> Result<()> {
         let Body::File { size, content: Content::Extents { map, .. } } = &inode.body else { return Ok(()) };
+        self.window.hold();
         let mut cursor = Cursor::new(&**self.request.reader, map)?;
         let mut pieces = Vec::new();
         while let Some(extent) = cursor.next(&**self.request.reader)? {

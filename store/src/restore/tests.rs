@@ -4,12 +4,13 @@
 use super::*;
 use crate::capture::Dirt;
 use crate::disk::xattr;
-use crate::testkit::{Dice, Lab, SystemClock, describe, exact, target};
+use crate::testkit::{Ahead, Dice, Lab, SystemClock, describe, exact, target};
 use rustix::fs::{FileType, Mode};
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::time::Duration;
 
 /// One of everything that a directory can hold.
 fn one_of_everything(root: &Path) {
@@ -150,7 +151,7 @@ fn random_edit(root: &Path, dice: &mut Dice, dirt: &mut Dirt) {
         touch(dirt, part);
     }
     let is_dir = full.is_dir() && !full.is_symlink();
-    match dice.roll(12) {
+    match dice.roll(14) {
         0..=2 if !is_dir => {
             let len = [0, 30, 500, 5000, 140_000, 262_144, 900_000][dice.roll(7)];
             let _ = fs::remove_file(&full);
@@ -197,8 +198,33 @@ fn random_edit(root: &Path, dice: &mut Dice, dirt: &mut Dirt) {
             fs::set_permissions(&full, fs::Permissions::from_mode(mode)).expect("permissions");
             touch_links(root, &full, dirt);
         }
+        11 => {
+            let linked = root.join("c").join(format!("d{}", dice.roll(3)));
+            if fs::create_dir_all(&linked).is_ok() && fs::write(linked.join("x"), dice.bytes(300)).is_ok() {
+                let _ = fs::hard_link(linked.join("x"), linked.join("y"));
+            }
+            touch_all(root, &linked, dirt);
+            touch_links(root, &full, dirt);
+        }
+        12 => {
+            let (from, to) =
+                (Path::new("c").join(format!("d{}", dice.roll(3))), Path::new("a").join(format!("d{}", dice.roll(3))));
+            let (from, to) = if dice.roll(2) == 0 { (from, to) } else { (to, from) };
+            if fs::create_dir_all(root.join(to.parent().expect("a parent"))).is_ok()
+                && fs::rename(root.join(&from), root.join(&to)).is_ok()
+            {
+                from.ancestors().chain(to.ancestors()).for_each(|part| touch(dirt, part));
+            }
+        }
         _ => {}
     }
+}
+
+/// Everything beneath a path may have changed.
+fn touch_all(root: &Path, path: &Path, dirt: &mut Dirt) {
+    let inner = path.strip_prefix(root).expect("beneath");
+    inner.ancestors().for_each(|part| touch(dirt, part));
+    dirt.add(&names(inner), true);
 }
 
 fn names(path: &Path) -> Vec<Name> {
@@ -223,7 +249,7 @@ fn touch_links(root: &Path, _full: &Path, dirt: &mut Dirt) {
 
 #[test]
 fn an_unchanged_tree_is_compared_and_not_read() {
-    let (lab, source) = (Lab::new(), tempfile::tempdir().expect("a directory"));
+    let (lab, source) = (old_files(), tempfile::tempdir().expect("a directory"));
     let mut dice = Dice::new(3);
     for i in 0..300 {
         let dir = source.path().join(format!("d{}", i % 7));
@@ -272,9 +298,14 @@ fn an_unchanged_tree_is_compared_and_not_read() {
     assert_eq!(renamed.read_files, 1, "only the log is looked at, and nothing of it is stored");
 }
 
+/// A lab by whose clock all files are old enough to be trusted.
+fn old_files() -> Lab {
+    Lab { clock: Arc::new(Ahead(Duration::from_secs(60))), ..Lab::new() }
+}
+
 /// Lets the files' times grow old enough to be trusted.
 fn settle() {
-    let until = std::time::Instant::now() + std::time::Duration::from_millis(80);
+    let until = std::time::Instant::now() + Duration::from_millis(80);
     while std::time::Instant::now() < until {
         std::thread::yield_now();
     }
@@ -283,7 +314,7 @@ fn settle() {
 #[test]
 fn a_restored_disk_is_taken_over_without_storing_anything_again() {
     let (lab, source, restored) =
-        (Lab::new(), tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+        (old_files(), tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
     one_of_everything(source.path());
     let mut session = lab.open(1);
     let (_, done) = lab.capture(&mut session, source.path(), Dirt::all(), false);
@@ -370,8 +401,8 @@ fn a_missing_pack_is_named_and_nothing_looks_whole() {
 #[test]
 fn an_interrupted_capture_goes_on() {
     let (mut lab, source, restored) =
-        (Lab::new(), tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
-    lab.partial_after = std::time::Duration::ZERO;
+        (old_files(), tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    lab.partial_after = Duration::ZERO;
     let mut dice = Dice::new(9);
     for i in 0..60 {
         fs::write(source.path().join(format!("f{i:02}")), dice.bytes(40_000)).expect("a file");
@@ -396,7 +427,7 @@ fn an_interrupted_capture_goes_on() {
     for sequence in done.sequence / 2..=done.sequence {
         lab.memory.tamper(&lab.log().name(sequence), None);
     }
-    lab.partial_after = std::time::Duration::from_secs(3600);
+    lab.partial_after = Duration::from_secs(3600);
     let mut session = lab.open(2);
     let (outcome, done) = lab.capture(&mut session, source.path(), Dirt::all(), false);
     assert!(outcome.read_files < 60, "{} files were read again", outcome.read_files);
@@ -406,4 +437,23 @@ fn an_interrupted_capture_goes_on() {
     fs::create_dir_all(restored.path()).expect("a directory");
     lab.restore(done.sequence, restored.path(), &exact()).expect("a restore");
     assert_eq!(describe(restored.path()), describe(source.path()));
+}
+
+/// A restore onto what is there already holds few files open, however many there are, and keeps those that are right.
+#[test]
+fn thousands_of_kept_files_do_not_take_a_descriptor_each() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let (lab, source) = (Lab::new(), tempfile::tempdir().expect("a directory"));
+    for i in 0..2000 {
+        fs::write(source.path().join(format!("f{i}")), format!("file {i}")).expect("a file");
+    }
+    let mut session = lab.open(1);
+    let (_, done) = lab.capture(&mut session, source.path(), Dirt::all(), false);
+    let before = getrlimit(Resource::Nofile);
+    let mut low = before.clone();
+    low.current = Some(900);
+    setrlimit(Resource::Nofile, low).expect("a lower limit");
+    let restored = lab.restore(done.sequence, source.path(), &exact());
+    setrlimit(Resource::Nofile, before).expect("the limit that was");
+    assert_eq!(restored.expect("a restore").kept_files, 2000);
 }

@@ -15,8 +15,8 @@ const WINDOW_PLAIN_BYTES: u64 = 16 << 20;
 const WINDOW_BYTES_MIN: u64 = 2 << 20;
 /// Files of a window.
 const WINDOW_JOBS: usize = 4096;
-/// Directories that a window holds open.
-const WINDOW_DIRS: usize = 200;
+/// Directories and files that a window holds open.
+const WINDOW_HELD: usize = 200;
 
 /// A part of a frame that goes to an offset of a file.
 #[derive(Debug, Clone, Copy)]
@@ -82,7 +82,7 @@ pub(super) struct Window {
     pub(super) finishes: Vec<Finish>,
     sealed_bytes: u64,
     plain_bytes: u64,
-    dirs: usize,
+    held: usize,
     /// Bytes of files that this window puts in place.
     pub(super) file_bytes: u64,
     /// Entries that this window finishes.
@@ -98,7 +98,7 @@ impl Window {
         self.sealed_bytes >= WINDOW_BYTES
             || self.plain_bytes >= WINDOW_PLAIN_BYTES
             || self.jobs.len() + self.finishes.len() >= WINDOW_JOBS
-            || self.dirs >= WINDOW_DIRS
+            || self.held >= WINDOW_HELD
     }
 
     /// Whether the window had better end before what lies at this place: it is in another object than all before it.
@@ -120,8 +120,8 @@ impl Window {
         Some(Piece { frame, inner: place.inner, len, offset })
     }
 
-    /// A directory stays open for this window.
-    pub(super) const fn hold_dir(&mut self) {
-        self.dirs += 1;
+    /// Something stays open for this window.
+    pub(super) const fn hold(&mut self) {
+        self.held += 1;
     }
 }

@@ -66,6 +66,8 @@ impl<'f> Source<'f> {
 
     /// Fills the buffer; returns how much of it, if the file ends earlier.
     pub(super) fn read(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        #[cfg(test)]
+        tests::fail(self.file, offset)?;
         let read = read_at(self.fd(), buffer, offset);
         if self.has_changed() {
             return read_at(self.fd(), buffer, offset);
@@ -128,5 +130,22 @@ impl<'f> Source<'f> {
             }
         }
         Ok(stretches)
+    }
+}
+
+#[cfg(test)]
+pub(in crate::capture) mod tests {
+    use super::*;
+    use std::sync::{Mutex, PoisonError};
+
+    /// A file by its inode, and from where it can't be read.
+    pub(in crate::capture) static BROKEN: Mutex<Option<(u64, u64)>> = Mutex::new(None);
+
+    pub(super) fn fail(file: &OwnedFd, offset: u64) -> io::Result<()> {
+        let broken = *BROKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        match broken {
+            Some((inode, from)) if offset >= from && rustix::fs::fstat(file)?.st_ino == inode => Err(Errno::IO.into()),
+            _ => Ok(()),
+        }
     }
 }
