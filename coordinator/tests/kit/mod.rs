@@ -153,6 +153,7 @@ fn take(session: &mut Session, path: PathBuf, quality: Quality) -> Acknowledged 
         cancel: &cancel,
         observer: None,
         encoders: 2,
+        clones: None,
         partial_after: Duration::from_secs(3600),
     };
     let (roots, totals, reader) = (session.roots().to_vec(), *session.totals(), Arc::clone(session.reader()));

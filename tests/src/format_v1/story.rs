@@ -168,6 +168,7 @@ impl Stage<'_> {
             cancel: &AtomicBool::new(false),
             observer: None,
             encoders: 1,
+            clones: None,
             partial_after: Duration::MAX,
         };
         let (roots, totals, reader) = (session.roots().to_vec(), *session.totals(), Arc::clone(session.reader()));
