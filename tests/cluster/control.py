@@ -5,7 +5,7 @@ import secrets
 import ssl
 import urllib.request
 
-from places import API, HOST, KUBERNETES, MOST_NODES, PODS, PROGRAMS, ROOT, SERVICES, STATE, kubeconfig, program
+from places import API, HOST, KUBERNETES, MOST_NODES, PODS, PROGRAMS, ROOT, SERVICES, STATE, VOLUMES, kubeconfig, program
 from processes import run, start, succeeds, until
 
 ETCD = "http://127.0.0.1:2379"
@@ -117,7 +117,10 @@ def start_controllers():
         "--leader-elect=false", "--bind-address=127.0.0.1", "--enable-hostpath-provisioner=true",
         # a node that is silent is noticed soon
         "--node-monitor-period=2s", "--node-monitor-grace-period=12s",
-    ], umask=0)  # volumes are for pods of any user
+    ])
+    # the provisioner makes volumes for root alone; here they are for pods of any user, and kubelets don't change what is on the node
+    VOLUMES.mkdir(exist_ok=True)
+    start("volumes", ["sh", "-c", f"while sleep 0.2; do find {VOLUMES} -mindepth 1 -maxdepth 1 ! -perm 777 -exec chmod 777 {{}} +; done"])
     start("scheduler", [
         program("kube-scheduler"), f"--kubeconfig={kubeconfig('scheduler')}", "--leader-elect=false", "--bind-address=127.0.0.1",
     ])

@@ -32,15 +32,14 @@ def pid(name):
     return int(number) if began(number) == start else None
 
 
-def start(name, command, umask=0o022):
+def start(name, command):
     """Starts a process in a session of its own, unless it runs."""
     if pid(name):
         return
     LOGS.mkdir(parents=True, exist_ok=True)
     with open(LOGS / f"{name}.log", "ab") as log:
-        process = subprocess.Popen(
-            [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, umask=umask
-        )
+        words = [str(word) for word in command]
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     (RUN / f"{name}.pid").write_text(f"{process.pid} {began(process.pid)}")
 
 

@@ -14,6 +14,7 @@ def template(name, volume="emptyDir", labels=None, grace=15, environment=None, r
         "name": "scribe", "image": IMAGE, "imagePullPolicy": "IfNotPresent", "securityContext": RESTRICTED,
         "env": [{"name": key, "value": value} for key, value in variables.items()],
         "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "32Mi"}},
+        "readinessProbe": {"exec": {"command": ["cat", f"{STATE}/log"]}, "periodSeconds": 1},
     }
     spec = {
         "terminationGracePeriodSeconds": grace, "automountServiceAccountToken": False, "containers": [container],
