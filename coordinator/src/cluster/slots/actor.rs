@@ -176,7 +176,8 @@ impl Actor {
         let lineage = record
             .filter(|record| record.repository == repository)
             .map_or_else(|| name.lineage(), |record| record.lineage.clone());
-        let policy = facts.map(|facts| facts.policy.clone()).unwrap_or_default();
+        let policy =
+            facts.map(|facts| &facts.policy).or_else(|| record.map(|record| &record.policy)).cloned().unwrap_or_default();
         let holder = facts.zip(holder).map(|(facts, id)| (facts.name.clone(), id.0));
         let slip = Slip { namespace: key.namespace.clone(), name, policy, repository, lineage, holder, before: None };
         let queue = self.writes.entry(of.clone()).or_default();
