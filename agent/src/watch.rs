@@ -5,7 +5,7 @@
 //! So directories are watched by whoever is about to list them, and lost events make everything be compared.
 
 use crate::config::StatePath;
-use holdfast_store::capture::Observer;
+use holdfast_store::capture::{Filter, Observer};
 use holdfast_store::tree::Name;
 use notify::event::ModifyKind;
 use notify::{Config, ErrorKind, Event, EventKind, EventKindMask, INotifyWatcher, RecursiveMode, Watcher};
@@ -36,8 +36,8 @@ pub(crate) struct Heard {
 /// What the watcher's thread shares with the agent.
 #[derive(Debug)]
 struct Shared {
-    /// The state paths, as they are watched.
-    roots: Vec<PathBuf>,
+    /// The state paths, as they are watched, and what of each is state.
+    roots: Vec<(PathBuf, Filter)>,
     sender: Sender<Heard>,
     /// Events were lost, or there is no room for them.
     lost: AtomicBool,
@@ -62,7 +62,8 @@ impl Shared {
     }
 
     fn hear(&self, path: &Path, moved: bool) {
-        let Some((root, rest)) = self.roots.iter().enumerate().find_map(|(i, root)| Some((i, path.strip_prefix(root).ok()?)))
+        let Some((root, rest)) =
+            self.roots.iter().enumerate().find_map(|(i, (root, _))| Some((i, path.strip_prefix(root).ok()?)))
         else {
             return;
         };
@@ -75,10 +76,19 @@ impl Shared {
         if path.first().is_some_and(|first| holdfast_store::disk::is_own(first.as_bytes())) {
             return;
         }
+        if !moved && self.is_left_out(root, rest.as_os_str().as_bytes()) {
+            return; // a log that is written all the time and is no state must not keep the state from being at rest
+        }
         self.heard.fetch_add(1, Ordering::SeqCst);
         if self.sender.try_send(Heard { root, path, rescan: moved, moved }).is_err() {
             self.lose();
         }
+    }
+
+    /// Whether a name is no state, whatever it stands for.
+    fn is_left_out(&self, root: usize, path: &[u8]) -> bool {
+        let filter = &self.roots[root].1;
+        !path.is_empty() && !filter.is_everything() && !filter.keeps(path, false) && !filter.keeps(path, true)
     }
 
     fn lose(&self) {
@@ -133,7 +143,7 @@ impl Watch {
     /// A watch of these state paths that watches nothing yet: directories are added as they are listed.
     pub(crate) fn new(paths: &[StatePath], limit: usize) -> (Self, Ear) {
         let (sender, receiver) = channel(QUEUE);
-        let roots = paths.iter().map(|path| path.path.clone()).collect();
+        let roots = paths.iter().map(|path| (path.path.clone(), path.filter.clone())).collect();
         let (lost, heard, wake) = (AtomicBool::new(false), AtomicU64::new(0), tokio::sync::Notify::new());
         let shared = Arc::new(Shared { roots, sender, lost, heard, wake });
         let config =
@@ -170,7 +180,7 @@ impl Watch {
 
     fn add(&self, label: &str, path: &[u8]) {
         let Some(root) = self.labels.iter().position(|known| known == label) else { return };
-        let path = self.shared.roots[root].join(OsStr::from_bytes(path));
+        let path = self.shared.roots[root].0.join(OsStr::from_bytes(path));
         let mut inner = self.inner();
         if inner.watched.contains(&path) {
             return;
@@ -192,12 +202,21 @@ impl Watch {
         }
     }
 
+    /// Events were lost: any directory may have become another one. The scan that follows watches them anew.
+    fn forget_all(&self) {
+        let mut inner = self.inner();
+        let known = std::mem::take(&mut inner.watched);
+        if let Some(watcher) = &mut inner.watcher {
+            known.iter().for_each(|path| drop(watcher.unwatch(path)));
+        }
+    }
+
     /// A name moved, was made or is gone: what was watched at it and beneath may be another directory now, or none.
     fn forget(&self, heard: &Heard) {
         if heard.path.is_empty() {
             return;
         }
-        let mut path = self.shared.roots[heard.root].clone();
+        let mut path = self.shared.roots[heard.root].0.clone();
         heard.path.iter().for_each(|name| path.push(OsStr::from_bytes(name.as_bytes())));
         let mut inner = self.inner();
         let stale: Vec<_> = inner.watched.range(path.clone()..).take_while(|known| known.starts_with(&path)).cloned().collect();
@@ -220,18 +239,25 @@ impl Ear {
     /// The next thing that was heard; `None`: something was lost, and everything may have changed. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Option<Heard> {
         let shared = Arc::clone(&self.watch.shared);
-        if shared.lost.swap(false, Ordering::SeqCst) {
-            return None;
-        }
-        let heard = tokio::select! {
-            heard = self.receiver.recv() => heard,
-            () = shared.wake.notified() => {
-                shared.lost.store(false, Ordering::SeqCst);
-                None
+        while !self.lost() {
+            tokio::select! {
+                heard = self.receiver.recv() => {
+                    heard.iter().for_each(|heard| self.note(heard));
+                    return heard;
+                }
+                () = shared.wake.notified() => {} // perhaps for a loss that was told already
             }
-        }?;
-        self.note(&heard);
-        Some(heard)
+        }
+        None
+    }
+
+    /// Whether something was lost since this was asked last.
+    fn lost(&self) -> bool {
+        let lost = self.watch.shared.lost.swap(false, Ordering::SeqCst);
+        if lost {
+            self.watch.forget_all();
+        }
+        lost
     }
 
     fn note(&self, heard: &Heard) {
@@ -246,7 +272,7 @@ impl Ear {
             self.note(&heard);
             each(heard);
         }
-        self.watch.shared.lost.swap(false, Ordering::SeqCst)
+        self.lost()
     }
 }
 

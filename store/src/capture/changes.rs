@@ -81,7 +81,7 @@ mod tests {
         let mut changes = of(&[0..4, 20..30, 40..50]);
         changes.add_tail(25, 60);
         assert_eq!(changes.ranges, [0..4, 20..60]);
-        let mut changes = of(&[0..4]);
+        let mut changes = of(&[Range { start: 0, end: 4 }]);
         changes.add_tail(10, 12);
         assert_eq!(changes.ranges, [0..4, 10..12]);
     }

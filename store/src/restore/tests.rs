@@ -198,25 +198,26 @@ fn random_edit(root: &Path, dice: &mut Dice, dirt: &mut Dirt) {
             fs::set_permissions(&full, fs::Permissions::from_mode(mode)).expect("permissions");
             touch_links(root, &full, dirt);
         }
-        11 => {
-            let linked = root.join("c").join(format!("d{}", dice.roll(3)));
-            if fs::create_dir_all(&linked).is_ok() && fs::write(linked.join("x"), dice.bytes(300)).is_ok() {
-                let _ = fs::hard_link(linked.join("x"), linked.join("y"));
-            }
-            touch_all(root, &linked, dirt);
-            touch_links(root, &full, dirt);
-        }
-        12 => {
-            let (from, to) =
-                (Path::new("c").join(format!("d{}", dice.roll(3))), Path::new("a").join(format!("d{}", dice.roll(3))));
-            let (from, to) = if dice.roll(2) == 0 { (from, to) } else { (to, from) };
-            if fs::create_dir_all(root.join(to.parent().expect("a parent"))).is_ok()
-                && fs::rename(root.join(&from), root.join(&to)).is_ok()
-            {
-                from.ancestors().chain(to.ancestors()).for_each(|part| touch(dirt, part));
-            }
-        }
+        11 | 12 => linked_directory(root, dice, dirt),
         _ => {}
+    }
+}
+
+/// A directory with both names of an inode appears, or goes elsewhere.
+fn linked_directory(root: &Path, dice: &mut Dice, dirt: &mut Dirt) {
+    let (one, other) = (Path::new("c").join(format!("d{}", dice.roll(3))), Path::new("a").join(format!("d{}", dice.roll(3))));
+    let (from, to) = if dice.roll(2) == 0 { (one, other) } else { (other, one) };
+    if dice.roll(2) == 0 {
+        let linked = root.join(&from);
+        if fs::create_dir_all(&linked).is_ok() && fs::write(linked.join("x"), dice.bytes(300)).is_ok() {
+            let _ = fs::hard_link(linked.join("x"), linked.join("y"));
+        }
+        touch_all(root, &linked, dirt);
+        touch_links(root, &linked, dirt);
+    } else if fs::create_dir_all(root.join(to.parent().expect("a parent"))).is_ok()
+        && fs::rename(root.join(&from), root.join(&to)).is_ok()
+    {
+        from.ancestors().chain(to.ancestors()).for_each(|part| touch(dirt, part));
     }
 }
 
@@ -450,7 +451,7 @@ fn thousands_of_kept_files_do_not_take_a_descriptor_each() {
     let mut session = lab.open(1);
     let (_, done) = lab.capture(&mut session, source.path(), Dirt::all(), false);
     let before = getrlimit(Resource::Nofile);
-    let mut low = before.clone();
+    let mut low = before;
     low.current = Some(900);
     setrlimit(Resource::Nofile, low).expect("a lower limit");
     let restored = lab.restore(done.sequence, source.path(), &exact());
