@@ -18,6 +18,9 @@ pub const RESTORE: &str = "holdfast.dev/restore";
 /// the template is its author's, and stays when the workload's goes.
 pub const CARRIED: &str = "holdfast.dev/policy-carried";
 
+/// Annotation of a workload: the `maxSurge/maxUnavailable` that it had before the webhook took the surge away.
+pub const SURGE: &str = "holdfast.dev/surge-removed";
+
 /// Annotation of a pod: what the webhook added, at which revision, as JSON.
 pub const INJECTED: &str = "holdfast.dev/injected";
 
@@ -49,7 +52,7 @@ mod tests {
 
     #[test]
     fn keys_are_ours_and_fit_kubernetes() {
-        let keys = [POLICY, LINEAGE, SNAPSHOT, RESTORE, CARRIED, INJECTED, POLICY_DIGEST, INJECT, CHOOSE, FINALIZER];
+        let keys = [POLICY, LINEAGE, SNAPSHOT, RESTORE, CARRIED, SURGE, INJECTED, POLICY_DIGEST, INJECT, CHOOSE, FINALIZER];
         for (index, key) in keys.iter().enumerate() {
             let name = key.strip_prefix("holdfast.dev/").expect("our prefix");
             assert!(name.len() <= 63 && name.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{key}");

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a pod's agent is told by whoever injected it: resolved, and plain enough to be read in the pod's specification.
 
+use crate::policy::{Divergence, Policy, RestoreMode, StatePath, Take, WithoutCoordinator};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// The variable of the agent's environment that holds a [`PodConfig`] as JSON.
 pub const CONFIG_VARIABLE: &str = "HOLDFAST_POD_CONFIG";
@@ -49,6 +51,44 @@ pub struct PodConfig {
 impl PodConfig {
     /// The version that this program writes and reads.
     pub const VERSION: u32 = 1;
+
+    /// What a policy says to agents, of whatever pod.
+    #[must_use]
+    pub fn of(policy: &Policy) -> Self {
+        let mut paths: Vec<PodPath> = policy.paths.iter().map(PodPath::of).collect();
+        paths.sort_by(|one, other| one.label.cmp(&other.label));
+        let (paces, restore, budgets) = (&policy.paces, &policy.restore, &policy.budgets);
+        Self {
+            version: Self::VERSION,
+            paths,
+            settle_ms: millis(paces.settle),
+            quiet_ms: millis(paces.quiet),
+            limit_ms: millis(paces.limit),
+            scan_ms: millis(paces.scan),
+            restore: match restore.mode {
+                RestoreMode::IfEmpty => PodRestore::IfEmpty,
+                RestoreMode::Always => PodRestore::Always,
+                RestoreMode::Never => PodRestore::Never,
+            },
+            clean_only: restore.take == Take::Clean,
+            special_files: restore.special_files,
+            on_divergence: match restore.on_divergence {
+                Divergence::Wait => PodDivergence::Wait,
+                Divergence::PreferDisk => PodDivergence::PreferDisk,
+                Divergence::PreferStore => PodDivergence::PreferStore,
+            },
+            start_alone: restore.without_coordinator == WithoutCoordinator::SameVolume,
+            cpu_millis: budgets.cpu_millis,
+            memory_bytes: budgets.memory_bytes,
+            scratch_bytes: budgets.scratch_bytes,
+            read_bytes_per_second: budgets.read_bytes_per_second,
+            upload_bytes_per_second: budgets.upload_bytes_per_second,
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// One directory that is state.
@@ -68,6 +108,13 @@ pub struct PodPath {
     /// The application mounts it read-only: it is captured and never restored.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub read_only: bool,
+}
+
+impl PodPath {
+    fn of(path: &StatePath) -> Self {
+        let (include, exclude) = (path.include.clone(), path.exclude.clone());
+        Self { label: path.label.clone(), path: path.path.clone(), include, exclude, read_only: false }
+    }
 }
 
 /// When a start restores.

@@ -1,10 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The admission webhook: workloads and pods in, patches and warnings out.
+//!
+//! Decisions are pure functions on raw JSON: [`pod::decide`] and [`workload::decide`], with everything they rest on
+//! in [`around`]. The rest keeps [`caches`] of the cluster and speaks HTTPS with the API server.
 
-/// Serves until the process is told to end.
-///
-/// # Errors
-/// If it can't begin.
-pub fn run() -> anyhow::Result<()> {
-    anyhow::bail!("not yet")
-}
+pub mod around;
+pub mod caches;
+pub mod desk;
+pub mod metrics;
+pub mod pod;
+pub mod process;
+pub mod reason;
+pub mod review;
+pub mod server;
+pub mod tls;
+pub mod workload;
+
+mod node;
+mod ops;
+mod raw;

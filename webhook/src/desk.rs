@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Answers one request: gathers what is known, decides, and counts. Nothing is written and nobody is asked, so that a
+//! dry run is the same as any other.
+
+use crate::around::Settings;
+use crate::caches::Caches;
+use crate::metrics::Metrics;
+use crate::pod::{self, Decision};
+use crate::reason::Skip;
+use crate::review::{self, Answer, Request, ReviewError};
+use crate::workload::{self, Change};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+/// Which of the two webhooks was called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Webhook {
+    /// Pods.
+    Pods,
+    /// Workloads.
+    Workloads,
+}
+
+impl Webhook {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Pods => "pods",
+            Self::Workloads => "workloads",
+        }
+    }
+}
+
+/// Where requests are answered.
+#[derive(Debug, Clone)]
+pub struct Desk {
+    /// The same for every request.
+    pub settings: Settings,
+    /// What is known of the cluster.
+    pub caches: Caches,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum DeskError {
+    /// The question makes no sense.
+    #[error(transparent)]
+    Review(#[from] ReviewError),
+    /// A mistake of ours. The API server is told so, and does what the webhook's failure policy says.
+    #[error("the decision failed")]
+    Panicked,
+}
+
+impl Desk {
+    /// Answers a question.
+    ///
+    /// # Errors
+    /// If it can't be understood.
+    pub fn answer(&self, webhook: Webhook, body: &[u8]) -> Result<Answer, DeskError> {
+        let begin = Instant::now();
+        let request = review::read(body)?;
+        // one object that nobody thought of must not keep all others from being answered
+        let decided = catch_unwind(AssertUnwindSafe(|| match webhook {
+            Webhook::Pods => self.pod(&request),
+            Webhook::Workloads => self.workload(&request),
+        }));
+        let decision = decided.map_err(|_| {
+            self.metrics.decided(webhook.name(), "Panicked", begin.elapsed());
+            DeskError::Panicked
+        })?;
+        let answer = review::answer(&request, &decision);
+        let code = review::code(&decision);
+        self.metrics.decided(webhook.name(), code, begin.elapsed());
+        tracing::debug!(webhook = webhook.name(), uid = request.uid, namespace = request.namespace, code, "decided");
+        Ok(answer)
+    }
+
+    fn pod(&self, request: &Request) -> Decision {
+        let (is_pod, is_create) = (request.kind.kind == "Pod" && request.kind.group.is_empty(), request.operation == "CREATE");
+        let (Some(pod), true, None) = (&request.object, is_pod && is_create, part(request)) else {
+            return Decision::Skip(Skip::NotHandled);
+        };
+        let namespace = self.caches.namespace(&request.namespace);
+        if let Some(skip) = pod::skip(pod, &namespace, &self.settings) {
+            return Decision::Skip(skip);
+        }
+        let around = self.caches.around(namespace, pod::policy_of(pod).unwrap_or_default());
+        pod::decide(pod, &around, &self.settings)
+    }
+
+    fn workload(&self, request: &Request) -> Decision {
+        let is_change = matches!(request.operation.as_str(), "CREATE" | "UPDATE");
+        let is_ours = ["apps", "batch"].contains(&request.kind.group.as_str());
+        let (Some(object), true, None) = (&request.object, is_change && is_ours, part(request)) else {
+            return Decision::Skip(Skip::NotHandled);
+        };
+        let old = request.old_object.as_ref().filter(|old| !old.is_null());
+        let change = Change { kind: &request.kind.kind, object, old };
+        let namespace = self.caches.namespace(&request.namespace);
+        if let Some(skip) = workload::skip(&change, &namespace, &self.settings) {
+            return Decision::Skip(skip);
+        }
+        let around = self.caches.around(namespace, change.policy().unwrap_or_default());
+        workload::decide(&change, &around, &self.settings)
+    }
+}
+
+/// The part of a resource that is asked about, if it isn't the whole.
+fn part(request: &Request) -> Option<&str> {
+    request.sub_resource.as_deref().filter(|part| !part.is_empty())
+}

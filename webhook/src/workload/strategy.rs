@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How a Deployment replaces its pods. A surge starts a pod before its predecessor has ended, and so before the
+//! predecessor's last state is there: the default surge is taken away, and one that somebody wrote is refused.
+
+use super::Change;
+use crate::around::{Around, Known};
+use crate::ops::Ops;
+use crate::raw;
+use crate::reason::{Refusal, Said, Warning, say};
+use holdfast_api::labels::SURGE;
+use holdfast_core::policy::{Policy, Scope};
+use serde_json::{Value, json};
+
+const ROLLING: [&str; 3] = ["spec", "strategy", "rollingUpdate"];
+
+/// What the API server fills in, which can't be told from what somebody wrote.
+const DEFAULT: &str = "25%";
+
+fn field(object: &Value, name: &str) -> Option<Value> {
+    raw::at(object, &[ROLLING[0], ROLLING[1], ROLLING[2], name]).cloned()
+}
+
+fn is_zero(value: &Value) -> bool {
+    value.as_u64() == Some(0) || value.as_str().is_some_and(|text| text.trim_end_matches('%').parse() == Ok(0))
+}
+
+/// A number or a share, as one would write it.
+fn shown(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn policy<'a>(around: &'a Around) -> Option<&'a Policy> {
+    match &around.policy {
+        Known::Usable(policy) => Some(policy),
+        Known::Missing | Known::Unusable(_) => None,
+    }
+}
+
+/// Whether it is a Deployment that rolls, and each of whose replicas has a state of its own.
+fn rolls(change: &Change<'_>) -> bool {
+    let strategy = raw::text(change.object, &["spec", "strategy", "type"]).unwrap_or("RollingUpdate");
+    change.kind == "Deployment" && strategy == "RollingUpdate"
+}
+
+/// Takes the default surge away.
+pub(super) fn remove_surge(
+    ops: &mut Ops<'_>,
+    change: &Change<'_>,
+    around: &Around,
+    warnings: &mut Vec<Said<Warning>>,
+) -> Result<(), Said<Refusal>> {
+    if !rolls(change) || policy(around).is_none_or(|policy| policy.scope == Scope::Shared) {
+        return Ok(());
+    }
+    let surge = field(change.object, "maxSurge").unwrap_or(json!(DEFAULT));
+    let unavailable = field(change.object, "maxUnavailable").unwrap_or(json!(DEFAULT));
+    if is_zero(&surge) {
+        return Ok(());
+    }
+    if surge != DEFAULT || is_zero(&unavailable) {
+        let words = [("surge", &*shown(&surge)), ("unavailable", &*shown(&unavailable))];
+        return Err(say(Refusal::Surge, &words));
+    }
+    let is_default = unavailable == DEFAULT;
+    ops.set(&[ROLLING[0], ROLLING[1], ROLLING[2], "maxSurge"], json!(0));
+    if is_default {
+        // a quarter of up to three replicas is none, and then nothing would ever roll
+        ops.set(&[ROLLING[0], ROLLING[1], ROLLING[2], "maxUnavailable"], json!(1));
+    }
+    let before = format!("{}/{}", shown(&surge), shown(&unavailable));
+    ops.set(&["metadata", "annotations", SURGE], json!(before));
+    let now = if is_default { "1".to_owned() } else { shown(&unavailable) };
+    warnings.push(say(Warning::SurgeRemoved, &[("unavailable", &now)]));
+    Ok(())
+}
+
+/// What was taken away comes back with the label's end, unless somebody has written something else since.
+pub(super) fn give_back_surge(ops: &mut Ops<'_>, change: &Change<'_>) {
+    let Some(before) = raw::annotation(change.object, SURGE) else { return };
+    let is_ours = field(change.object, "maxSurge").is_some_and(|surge| is_zero(&surge));
+    if let (true, true, Some((surge, unavailable))) = (rolls(change), is_ours, before.split_once('/')) {
+        let number = |text: &str| text.parse::<u32>().map_or_else(|_| json!(text), |number| json!(number));
+        let set_by_us = unavailable == DEFAULT && field(change.object, "maxUnavailable") == Some(json!(1));
+        if surge == DEFAULT {
+            ops.set(&[ROLLING[0], ROLLING[1], ROLLING[2], "maxSurge"], number(surge));
+        }
+        if set_by_us {
+            ops.set(&[ROLLING[0], ROLLING[1], ROLLING[2], "maxUnavailable"], number(unavailable));
+        }
+    }
+    ops.remove(&["metadata", "annotations", SURGE]);
+}
+
+/// Several replicas of a Deployment mount the same claim, each with a state of its own.
+pub(super) fn warn_of_claims(change: &Change<'_>, template: &Value, around: &Around, warnings: &mut Vec<Said<Warning>>) {
+    let replicas = raw::at(change.object, &["spec", "replicas"]).and_then(Value::as_u64).unwrap_or(1);
+    let is_own = policy(around).is_some_and(|policy| policy.scope == Scope::Replica);
+    if change.kind != "Deployment" || replicas < 2 || !is_own || !change.is_new() {
+        return;
+    }
+    let volumes = raw::list(template, &["spec", "volumes"]).iter();
+    let claim = volumes.filter_map(|volume| raw::text(volume, &["persistentVolumeClaim", "claimName"])).next();
+    if let Some(claim) = claim {
+        warnings.push(say(Warning::SharedClaim, &[("replicas", &replicas.to_string()), ("claim", claim)]));
+    }
+}
