@@ -6,11 +6,12 @@ use crate::around::Settings;
 use crate::caches::Caches;
 use crate::metrics::Metrics;
 use crate::pod::{self, Decision};
-use crate::reason::Skip;
+use crate::reason::{Refusal, Skip};
 use crate::review::{self, Answer, Request, ReviewError};
 use crate::workload::{self, Change};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
 
 /// Which of the two webhooks was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,12 @@ impl Webhook {
         }
     }
 }
+
+/// How long a policy that isn't there is waited for: much less than the API server waits for us.
+const POLICY_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How often it is looked for.
+const POLICY_LOOK: Duration = Duration::from_millis(25);
 
 /// Where requests are answered.
 #[derive(Debug, Clone)]
@@ -53,27 +60,33 @@ pub enum DeskError {
 }
 
 impl Desk {
-    /// Answers a question.
+    /// Answers a question. A policy that isn't there is waited for a moment: it may have been created right before, and
+    /// be on its way to the cache.
     ///
     /// # Errors
     /// If it can't be understood.
-    pub fn answer(&self, webhook: Webhook, body: &[u8]) -> Result<Answer, DeskError> {
+    pub async fn answer(&self, webhook: Webhook, body: &[u8]) -> Result<Answer, DeskError> {
         let begin = Instant::now();
         let request = review::read(body)?;
-        // one object that nobody thought of must not keep all others from being answered
-        let decided = catch_unwind(AssertUnwindSafe(|| match webhook {
-            Webhook::Pods => self.pod(&request),
-            Webhook::Workloads => self.workload(&request),
-        }));
-        let decision = decided.map_err(|_| {
-            self.metrics.decided(webhook.name(), "Panicked", begin.elapsed());
-            DeskError::Panicked
-        })?;
-        let answer = review::answer(&request, &decision);
-        let code = review::code(&decision);
+        let mut decision = self.decide(webhook, &request);
+        while lacks_policy(decision.as_ref()) && begin.elapsed() < POLICY_PATIENCE {
+            sleep(POLICY_LOOK).await;
+            decision = self.decide(webhook, &request);
+        }
+        let code = decision.as_ref().map_or("Panicked", review::code);
         self.metrics.decided(webhook.name(), code, begin.elapsed());
         tracing::debug!(webhook = webhook.name(), uid = request.uid, namespace = request.namespace, code, "decided");
-        Ok(answer)
+        Ok(review::answer(&request, &decision.ok_or(DeskError::Panicked)?))
+    }
+
+    /// What becomes of an object; `None`: a mistake of ours.
+    fn decide(&self, webhook: Webhook, request: &Request) -> Option<Decision> {
+        // one object that nobody thought of must not keep all others from being answered
+        let decided = catch_unwind(AssertUnwindSafe(|| match webhook {
+            Webhook::Pods => self.pod(request),
+            Webhook::Workloads => self.workload(request),
+        }));
+        decided.ok()
     }
 
     fn pod(&self, request: &Request) -> Decision {
@@ -104,6 +117,10 @@ impl Desk {
         let around = self.caches.around(namespace, change.policy().unwrap_or_default());
         workload::decide(&change, &around, &self.settings)
     }
+}
+
+fn lacks_policy(decision: Option<&Decision>) -> bool {
+    matches!(decision, Some(Decision::Deny(refusal)) if refusal.kind == Refusal::PolicyMissing)
 }
 
 /// The part of a resource that is asked about, if it isn't the whole.

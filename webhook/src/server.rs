@@ -70,7 +70,7 @@ pub fn admission(desk: Desk) -> Router {
 }
 
 async fn answer(desk: Desk, webhook: Webhook, body: Bytes) -> Response {
-    match desk.answer(webhook, &body) {
+    match desk.answer(webhook, &body).await {
         Ok(answer) => Json(answer).into_response(),
         Err(error @ DeskError::Review(_)) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
         Err(error @ DeskError::Panicked) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
