@@ -82,7 +82,8 @@ impl Planner<'_> {
         if end > *size {
             return Err(StoreError::damaged("tree", "an extent ends beyond its file").into());
         }
-        if !punch(&fd, end, (*size).min(info.size)).map_err(|error| self.failed(error))? {
+        // also beyond the file's present end: its last block, half used, would stay
+        if !punch(&fd, end, *size).map_err(|error| self.failed(error))? {
             return Ok(false);
         }
         if wrong.is_empty() && info.size == *size {
