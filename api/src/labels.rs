@@ -34,6 +34,9 @@ pub const INJECT: &str = "holdfast.dev/inject";
 /// disagree (`adopt-disk`, `prefer-store`). It is taken away once it was followed.
 pub const CHOOSE: &str = "holdfast.dev/choose";
 
+/// Label of the coordinator's pod that leads: its Service sends agents there.
+pub const LEADER: &str = "holdfast.dev/leader";
+
 /// The name of the agent's container.
 pub const AGENT_CONTAINER: &str = "holdfast-agent";
 
@@ -52,7 +55,7 @@ mod tests {
 
     #[test]
     fn keys_are_ours_and_fit_kubernetes() {
-        let keys = [POLICY, LINEAGE, SNAPSHOT, RESTORE, CARRIED, SURGE, INJECTED, POLICY_DIGEST, INJECT, CHOOSE, FINALIZER];
+        let keys = [POLICY, LINEAGE, SNAPSHOT, RESTORE, CARRIED, SURGE, INJECTED, POLICY_DIGEST, INJECT, CHOOSE, LEADER, FINALIZER];
         for (index, key) in keys.iter().enumerate() {
             let name = key.strip_prefix("holdfast.dev/").expect("our prefix");
             assert!(name.len() <= 63 && name.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{key}");

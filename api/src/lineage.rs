@@ -34,6 +34,21 @@ use serde::{Deserialize, Serialize};
     ),
     printcolumn(name = "Checkpoint", type_ = "date", json_path = ".status.checkpoint.time"),
     printcolumn(name = "Quality", type_ = "string", json_path = ".status.checkpoint.quality"),
+    printcolumn(
+        name = "Bytes",
+        type_ = "integer",
+        json_path = ".status.checkpoint.bytes",
+        description = "The lengths of its files together",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Verified",
+        type_ = "integer",
+        json_path = ".status.verifiedSequence",
+        description = "Up to which checkpoint everything was read back",
+        priority = 1
+    ),
+    printcolumn(name = "Node", type_ = "string", json_path = ".status.node", priority = 1),
     printcolumn(name = "Pod", type_ = "string", json_path = ".status.holder", priority = 1),
     printcolumn(
         name = "Reason",
@@ -90,6 +105,9 @@ pub struct StateLineageStatus {
     /// That pod's UID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder_uid: Option<String>,
+    /// The node that the pod runs on, or ran on last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// How often it was claimed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<i64>,

@@ -51,6 +51,13 @@ pub(crate) fn cel<T>(rule: &rules::Rule<T>) -> kube::core::Rule {
         description = "Replicas whose state is durable within the cadence"
     ),
     printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.replicas"),
+    printcolumn(
+        name = "Unguarded",
+        type_ = "integer",
+        json_path = ".status.unguarded",
+        description = "Pods that run without an agent",
+        priority = 1
+    ),
     printcolumn(name = "Last Snapshot", type_ = "date", json_path = ".status.lastSnapshotTime"),
     printcolumn(name = "Repository", type_ = "string", json_path = ".spec.repositoryRef.name", priority = 1),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1),
@@ -288,6 +295,9 @@ pub struct StatePolicyStatus {
     /// Those whose state is durable within the cadence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protected: Option<i32>,
+    /// Those that run without an agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unguarded: Option<i32>,
     /// When the last snapshot of the schedule was taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_snapshot_time: Option<Time>,

@@ -8,16 +8,51 @@
 //!     slots       one task that owns the table of slots: gathers from watches, asks holdfast_core::slot, writes StateLineages
 //! ```
 //!
+//! And the process around it:
+//!
+//! ```text
+//! process     looks whether it can work (rights), waits until it leads (lead), ends in good order
+//!   term        what the leader does while it leads
+//!     watched       stores that follow the cluster's objects, and bells
+//!     pki           the authority and its certificates
+//!     repositories  StateRepositories become coordinators
+//!     sweep         the look at everything: audit, lineages, policies, and what their statuses say
+//!     gates, events, conditions, metrics, http    what is told
+//! ```
+//!
 //! It runs in the leader only. What it knows is in the API server (StateLineages, pods) and in the repositories.
 
+mod audit;
+mod conditions;
+mod events;
 mod front;
+mod gates;
+mod http;
 mod identity;
+#[cfg(test)]
+#[path = "../tests/kube_kit/mod.rs"]
+mod kube_kit;
+mod lead;
+mod lineages;
+mod metrics;
 mod name;
+mod pki;
+mod policies;
+mod process;
+mod repositories;
+mod rights;
+mod settings;
+mod signals;
 mod slots;
+mod sweep;
+mod term;
 mod waiting;
+mod watched;
 
 pub(crate) use identity::pass::key as pass_key;
 pub use name::{LineageName, RepositoryKey};
+pub use process::run;
+pub use settings::Settings;
 
 use crate::server::{accepted, run_offer};
 use crate::service::{MESSAGE_BYTES_MAX, Offer, health, reflection};
@@ -87,6 +122,11 @@ pub struct WaitingFor {
     pub reason: &'static str,
     /// For people.
     pub message: String,
+}
+
+/// The label of objects that the coordinator made for itself.
+pub(crate) fn managed() -> (String, String) {
+    ("app.kubernetes.io/managed-by".to_owned(), "holdfast-coordinator".to_owned())
 }
 
 /// The coordinator of a cluster, as its leader runs it. It does nothing until it serves.

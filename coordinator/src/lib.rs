@@ -111,6 +111,12 @@ impl Coordinator {
         server::in_process(self.api())
     }
 
+    /// Ends everything without waiting for it: for a coordinator that another one replaces.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) fn hang_up(&self) {
+        self.shared.stop.cancel();
+    }
+
     /// Ends everything: streams are told, running restores fail and let go of their checkpoints, snapshots that are being taken are waited
     /// for, up to 10 s.
     pub async fn end(&self) {

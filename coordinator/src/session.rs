@@ -45,6 +45,8 @@ pub(crate) enum Event {
     Open(Guest),
     /// An agent reports.
     Heard { key: Key, session: u64, live: Box<v1::Live> },
+    /// An agent reports what is durable.
+    Stored { key: Key, session: u64, report: Box<v1::StatusReport> },
     /// An agent answers a flush.
     Flushed { key: Key, session: u64, flush: u64, outcome: Outcome },
     /// A session's connection is gone.
@@ -91,6 +93,8 @@ struct Session {
     guest: Guest,
     heard: Monotonic,
     live: v1::Live,
+    /// Of the last report what is not live: the newest checkpoint.
+    stored: v1::StatusReport,
     flushes: BTreeMap<u64, (u64, Monotonic)>,
     /// Instances that this lineage's newer ones have replaced: while the newer is there they don't come back.
     replaced: VecDeque<Instance>,
@@ -113,6 +117,12 @@ impl Table {
                 if let Some(open) = self.current(key, session) {
                     open.heard = now;
                     open.live = *live;
+                }
+                Vec::new()
+            }
+            Event::Stored { key, session, report } => {
+                if let Some(open) = self.current(key, session) {
+                    open.stored = *report;
                 }
                 Vec::new()
             }
@@ -150,7 +160,9 @@ impl Table {
         let number = self.numbers;
         let mut actions = vec![Action::Admit(number)];
         let live = v1::Live { agent_version: guest.version.clone(), ..v1::Live::default() };
-        let mut session = Session { number, heard: now, live, flushes: BTreeMap::new(), replaced: VecDeque::new(), guest };
+        let stored = v1::StatusReport::default();
+        let mut session =
+            Session { number, heard: now, live, stored, flushes: BTreeMap::new(), replaced: VecDeque::new(), guest };
         if let Some(old) = self.sessions.remove(&key) {
             actions.push(Action::Replace { session: old.number, holder: session.guest.holder.clone() });
             if old.guest.instance == session.guest.instance {
@@ -161,7 +173,7 @@ impl Table {
                     within: deadline.since(now),
                 });
                 actions.extend(again);
-                (session.live, session.heard) = (old.live, old.heard);
+                (session.live, session.stored, session.heard) = (old.live, old.stored, old.heard);
                 (session.flushes, session.replaced) = (old.flushes, old.replaced);
             } else {
                 actions.extend(gone(&old));
@@ -195,6 +207,14 @@ impl Table {
             live.lag_ms = live.lag_ms.saturating_add(u64::try_from(silence.as_millis()).unwrap_or(u64::MAX));
         }
         Some((live, silence))
+    }
+
+    /// What the agent of a lineage last said, with its silence since.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) fn report(&self, now: Monotonic, key: Key) -> Option<v1::StatusReport> {
+        let (live, _) = self.live(now, key)?;
+        let stored = self.sessions.get(&key)?.stored.clone();
+        Some(v1::StatusReport { live: Some(live), ..stored })
     }
 
     /// The live lineages and their holders.

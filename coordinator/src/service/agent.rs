@@ -14,7 +14,7 @@ use holdfast_proto::problem::Reason;
 use holdfast_proto::v1::agent_service_server::AgentService;
 use holdfast_proto::v1::session_request::Event;
 use holdfast_proto::v1::session_response::Command;
-use holdfast_proto::v1::{Flush, Hello, LineageRef, SessionRequest, SessionResponse, Welcome};
+use holdfast_proto::v1::{Flush, Hello, LineageRef, SessionRequest, SessionResponse, StatusReport, Welcome};
 use std::pin::Pin;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -245,7 +245,8 @@ impl Open {
         match event {
             Some(Event::Hello(_)) => return Err(status::invalid("hello", "was said already")),
             Some(Event::Status(report)) => {
-                let mut live = report.live.unwrap_or_default();
+                let mut live = report.live.clone().unwrap_or_default();
+                self.seat.stored(StatusReport { live: None, ..report });
                 live.trouble.truncate(live.trouble.floor_char_boundary(TEXT_MAX));
                 live.agent_version.truncate(live.agent_version.floor_char_boundary(TEXT_MAX));
                 self.seat.heard(live);

@@ -118,6 +118,12 @@ impl Desk {
         Some(v1::Live { heard: Some(heard), ..live })
     }
 
+    /// What the agent of a lineage last said of itself and of what is durable.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) fn report(&self, key: Key) -> Option<v1::StatusReport> {
+        self.inner().table.report(self.clock.monotonic(), key)
+    }
+
     /// Whether a lineage has an agent.
     pub(crate) fn is_live(&self, key: Key) -> bool {
         self.inner().table.live(Monotonic::default(), key).is_some()
@@ -163,6 +169,11 @@ impl Seat {
     /// The agent has reported.
     pub(crate) fn heard(&self, live: v1::Live) {
         self.desk.step(Event::Heard { key: self.key, session: self.session, live: Box::new(live) });
+    }
+
+    /// The agent has reported what is durable.
+    pub(crate) fn stored(&self, report: v1::StatusReport) {
+        self.desk.step(Event::Stored { key: self.key, session: self.session, report: Box::new(report) });
     }
 
     /// The agent has answered a flush.

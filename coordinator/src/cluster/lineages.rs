@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: Apache-2.0
+//! StateLineages: told how they are, every few seconds at most. Who makes them is whoever grants lineages; here only their status is written.
+
+use super::conditions;
+use super::events::{Events, News};
+use super::metrics;
+use super::{Repositories, RepositoryKey, RepositoryState};
+use crate::clock::Clock;
+use futures::{StreamExt, stream};
+use holdfast_api::lineage::{CheckpointStatus, QualityStatus};
+use holdfast_api::{StateLineage, StateLineageStatus};
+use holdfast_core::time::{Monotonic, Timestamp};
+use holdfast_proto::v1::{Phase, Quality};
+use judge::{Facts, Heard, Judgement, Newest, Seen, judge};
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::{Api, Patch, PatchParams};
+use kube::{Client, Resource, ResourceExt};
+use seen::Logged;
+use serde_json::json;
+use std::collections::HashMap;
+use std::time::Duration;
+use story::Story;
+
+pub(crate) mod judge;
+mod seen;
+mod story;
+#[cfg(test)]
+mod tests;
+
+/// Whose fields of a status these are.
+const MANAGER: &str = "holdfast-lineages";
+/// Statuses that are written at once, and logs that are read at once.
+const AT_ONCE: usize = 8;
+/// One status is written no more often than this,
+const WRITE_EVERY: Duration = Duration::from_secs(3);
+/// and for its lag alone than this.
+const LAG_EVERY: Duration = Duration::from_secs(10);
+/// Logs are read again after this; what agents report is known at once.
+const READ_EVERY: Duration = Duration::from_secs(120);
+/// What can't be written is tried again after this, twice as long each time, up to the last.
+const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+
+/// A StateLineage by namespace and name.
+pub(crate) type Name = (String, String);
+
+/// The pod that bears a lineage's label.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct PodFacts {
+    pub(crate) node: Option<String>,
+    pub(crate) reference: ObjectReference,
+}
+
+/// What a sweep looks at.
+pub(crate) struct Sources<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) clock: Clock,
+    pub(crate) events: &'a Events,
+    pub(crate) repositories: &'a Repositories,
+    /// Pods that have not ended, by the lineage that they bear the label of.
+    pub(crate) pods: &'a HashMap<Name, PodFacts>,
+    /// Within which changes are durable, by policy.
+    pub(crate) limits: &'a HashMap<Name, Duration>,
+    /// The domain of each repository.
+    pub(crate) domains: &'a HashMap<RepositoryKey, String>,
+}
+
+/// What is remembered of lineages between sweeps.
+#[derive(Debug, Default)]
+pub(crate) struct Lineages {
+    known: HashMap<Name, Known>,
+    series: metrics::Swept<metrics::Lineage>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Known {
+    heard: Option<Heard>,
+    logged: Option<(Monotonic, Option<Logged>)>,
+    written: Option<Monotonic>,
+    failures: u32,
+    not_before: Monotonic,
+    story: Story,
+}
+
+/// One lineage in a sweep.
+struct Look<'a> {
+    name: Name,
+    object: &'a StateLineage,
+    judgement: Judgement,
+    newest: Option<(Newest, u64)>,
+    generation: Option<u64>,
+    node: Option<String>,
+}
+
+impl Lineages {
+    /// Looks at all lineages, writes what is new, and returns those that are protected.
+    pub(crate) async fn sweep(
+        &mut self,
+        from: &Sources<'_>,
+        objects: &[impl AsRef<StateLineage>],
+        metrics: &metrics::Metrics,
+    ) -> Vec<Name> {
+        let seen = seen_of(from.repositories);
+        let names: Vec<Name> = objects.iter().map(|object| name_of(object.as_ref())).collect();
+        self.known.retain(|name, _| names.contains(name));
+        self.read_logs(from, objects, &seen).await;
+        let looks: Vec<Look<'_>> = objects.iter().map(|object| self.look(from, object.as_ref(), &seen)).collect();
+        let protected = looks.iter().filter(|look| look.judgement.is_protected()).map(|look| look.name.clone()).collect();
+        let series = looks.iter().map(|look| {
+            let (namespace, lineage) = look.name.clone();
+            let lag = look.judgement.lag.unwrap_or_default().as_secs_f64();
+            (metrics::Lineage { namespace, lineage }, lag, look.judgement.is_protected())
+        });
+        metrics.lineages(&mut self.series, series.collect());
+        self.write_all(from, looks, metrics).await;
+        protected
+    }
+
+    /// Reads the logs of those whose turn it is. One that can't be read is tried at its next turn.
+    async fn read_logs(
+        &mut self,
+        from: &Sources<'_>,
+        objects: &[impl AsRef<StateLineage>],
+        seen: &HashMap<(RepositoryKey, String), Seen>,
+    ) {
+        let now = from.clock.monotonic();
+        let mut due = Vec::new();
+        for object in objects.iter().map(AsRef::as_ref) {
+            let (key, known) = (repository_of(object), self.known.entry(name_of(object)).or_default());
+            let Some(RepositoryState::Ready(coordinator)) = from.repositories.get(&key) else { continue };
+            let is_live = seen.contains_key(&(key.clone(), object.spec.lineage.clone()));
+            // what nobody writes does not change: once, and when its agent has gone
+            let stale = match &known.logged {
+                None => true,
+                Some((at, _)) => now.since(*at) >= READ_EVERY && (is_live || known.heard.is_some_and(|heard| heard.at > *at)),
+            };
+            if stale {
+                let domain = from.domains.get(&key).cloned().unwrap_or_else(|| key.namespace.clone());
+                due.push((name_of(object), coordinator.clone(), domain, object.spec.lineage.clone()));
+            }
+        }
+        let read = stream::iter(due).map(|(name, coordinator, domain, lineage)| async move {
+            let logged = coordinator.logged(&domain, &lineage).await;
+            (name, logged)
+        });
+        let read: Vec<_> = read.buffer_unordered(AT_ONCE).collect().await;
+        for (name, logged) in read {
+            let known = self.known.entry(name).or_default();
+            match logged {
+                Ok(logged) => known.logged = Some((now, logged)),
+                Err(error) => {
+                    tracing::debug!(error = %error.message(), "a log was not read");
+                    known.logged = Some((now, known.logged.take().and_then(|(_, logged)| logged)));
+                }
+            }
+        }
+    }
+
+    fn look<'a>(
+        &mut self,
+        from: &Sources<'_>,
+        object: &'a StateLineage,
+        seen: &HashMap<(RepositoryKey, String), Seen>,
+    ) -> Look<'a> {
+        let (name, key, now) = (name_of(object), repository_of(object), from.clock.monotonic());
+        let seen = seen.get(&(key.clone(), object.spec.lineage.clone())).cloned();
+        let pod = from.pods.get(&name);
+        let known = self.known.entry(name.clone()).or_default();
+        if let Some(seen) = &seen {
+            known.heard = Some(Heard { lag: seen.lag, at: now, ended: seen.phase == Phase::Ended });
+        }
+        let logged = known.logged.and_then(|(_, logged)| logged);
+        let read = logged.and_then(|logged| logged.newest);
+        let newest = match (seen.as_ref().and_then(|seen| seen.newest), read) {
+            // of a newer one the bytes are those of the last that was read, until the next is
+            (Some(reported), read) => Some((reported, read.map(|(_, bytes)| bytes).unwrap_or_default())),
+            (None, read) => read,
+        };
+        let time = newest.map(|(newest, _)| newest.time);
+        let shown =
+            object.status.as_ref().and_then(|status| status.checkpoint.as_ref()).map(|shown| Timestamp::from(shown.time.0));
+        let sealed = logged.is_some_and(|logged| logged.sealed);
+        let facts = Facts {
+            heard: known.heard.map(|heard| Heard { ended: heard.ended || (seen.is_none() && sealed), ..heard }),
+            has_pod: pod.is_some(),
+            age: time.or(shown).map(|time| from.clock.now().since(time)),
+            limit: from.limits.get(&(name.0.clone(), object.spec.policy.clone())).copied().unwrap_or(super::policies::LIMIT),
+            repository: match from.repositories.get(&key) {
+                Some(RepositoryState::Ready(_)) => None,
+                Some(RepositoryState::NotReady(why)) => Some(why.clone()),
+                None => Some("it does not exist, or was not looked at yet".to_owned()),
+            },
+            seen,
+        };
+        let node = pod.and_then(|pod| pod.node.clone()).or_else(|| object.status.as_ref().and_then(|status| status.node.clone()));
+        let judgement = judge(now, &facts);
+        let known = self.known.entry(name.clone()).or_default();
+        let checkpoint = read.map(|(newest, bytes)| format!("checkpoint {} ({bytes} bytes)", newest.sequence));
+        for chapter in known.story.go_on(now, &judgement, facts.seen.as_ref(), checkpoint.as_deref()) {
+            let abouts = [Some(object.object_ref(&())), pod.map(|pod| pod.reference.clone())];
+            for about in abouts.into_iter().flatten() {
+                let (is_warning, reason, note) = (chapter.is_warning, chapter.reason, chapter.note.clone());
+                from.events.tell(News { about, is_warning, reason, action: "Protect", note });
+            }
+        }
+        Look { name, object, judgement, newest, generation: logged.map(|logged| logged.generation), node }
+    }
+
+    async fn write_all(&mut self, from: &Sources<'_>, looks: Vec<Look<'_>>, metrics: &metrics::Metrics) {
+        let now = from.clock.monotonic();
+        let due = looks.into_iter().filter_map(|look| {
+            let known = self.known.get(&look.name)?;
+            let status = status(&look, from.clock.now());
+            let change = change(look.object.status.as_ref(), &status)?;
+            let pause = if change == Change::LagOnly { LAG_EVERY } else { WRITE_EVERY };
+            let is_time = now >= known.not_before && known.written.is_none_or(|written| now.since(written) >= pause);
+            is_time.then_some((look.name, status))
+        });
+        let due: Vec<(Name, StateLineageStatus)> = due.collect();
+        let writing = stream::iter(due).map(|(name, status)| async move {
+            let written = write(from.client, &name, &status).await;
+            (name, written)
+        });
+        let written: Vec<_> = writing.buffer_unordered(AT_ONCE).collect().await;
+        for (name, written) in written {
+            let known = self.known.entry(name.clone()).or_default();
+            match written {
+                Ok(()) => (known.written, known.failures) = (Some(now), 0),
+                Err(error) => {
+                    metrics.reconcile_failed("StateLineage");
+                    tracing::warn!(lineage = format!("{}/{}", name.0, name.1), %error, "a status could not be written");
+                    let pause = RETRY.0.saturating_mul(1 << known.failures.min(10)).min(RETRY.1);
+                    known.failures = known.failures.saturating_add(1);
+                    known.not_before = now.plus(super::lead::jittered(pause));
+                }
+            }
+        }
+    }
+}
+
+/// All that agents say, by repository and lineage.
+fn seen_of(repositories: &Repositories) -> HashMap<(RepositoryKey, String), Seen> {
+    let mut all = HashMap::new();
+    for (key, state) in repositories.iter() {
+        if let RepositoryState::Ready(coordinator) = state {
+            all.extend(coordinator.seen().into_iter().map(|(lineage, seen)| ((key.clone(), lineage), seen)));
+        }
+    }
+    all
+}
+
+fn name_of(object: &StateLineage) -> Name {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+fn repository_of(object: &StateLineage) -> RepositoryKey {
+    RepositoryKey::new(object.namespace().unwrap_or_default(), object.spec.repository.clone())
+}
+
+fn status(look: &Look<'_>, now: Timestamp) -> StateLineageStatus {
+    let before = look.object.status.clone().unwrap_or_default();
+    let said = std::slice::from_ref(&look.judgement.saying);
+    let checkpoint = look.newest.map(|(newest, bytes)| CheckpointStatus {
+        sequence: i64::try_from(newest.sequence).unwrap_or(i64::MAX),
+        time: conditions::whole_seconds(newest.time),
+        quality: match newest.quality {
+            Quality::Fuzzy => QualityStatus::Fuzzy,
+            Quality::Partial => QualityStatus::Partial,
+            Quality::Clean | Quality::Unspecified => QualityStatus::Clean,
+        },
+        bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
+    });
+    StateLineageStatus {
+        conditions: conditions::settled(&before.conditions, said, look.object.metadata.generation, now),
+        lag_seconds: look.judgement.lag.map(|lag| i64::try_from(lag.as_secs()).unwrap_or(i64::MAX)),
+        // until it was read, what is shown stays
+        checkpoint: checkpoint.or(before.checkpoint),
+        generation: look.generation.and_then(|generation| i64::try_from(generation).ok()).or(before.generation),
+        node: look.node.clone(),
+        ..StateLineageStatus::default()
+    }
+}
+
+/// What a write would change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    LagOnly,
+    More,
+}
+
+fn change(before: Option<&StateLineageStatus>, now: &StateLineageStatus) -> Option<Change> {
+    let Some(before) = before else { return Some(Change::More) };
+    let more = !conditions::all_said(&before.conditions, &now.conditions)
+        || (&before.checkpoint, before.generation, &before.node) != (&now.checkpoint, now.generation, &now.node)
+        || before.lag_seconds.is_some() != now.lag_seconds.is_some();
+    match (more, before.lag_seconds == now.lag_seconds) {
+        (true, _) => Some(Change::More),
+        (false, false) => Some(Change::LagOnly),
+        (false, true) => None,
+    }
+}
+
+async fn write(client: &Client, (namespace, name): &Name, status: &StateLineageStatus) -> Result<(), kube::Error> {
+    let api: Api<StateLineage> = Api::namespaced(client.clone(), namespace);
+    let patch = json!({ "apiVersion": StateLineage::api_version(&()), "kind": StateLineage::kind(&()), "status": status });
+    match api.patch_status(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(patch)).await {
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        other => other.map(|_| ()),
+    }
+}

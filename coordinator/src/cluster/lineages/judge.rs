@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is to be said of a lineage, from what its agent says, from its pod, and from how long nothing was heard. Plain functions.
+
+use crate::cluster::conditions::{Saying, Truth};
+use holdfast_core::time::{Monotonic, Timestamp};
+use holdfast_proto::v1::Phase;
+use std::time::Duration;
+
+/// The condition of a StateLineage.
+pub(crate) const PROTECTED: &str = "Protected";
+/// Beyond what the cadence allows, uploading and reporting take their time.
+const SLACK: Duration = Duration::from_secs(10);
+/// An agent that changes coordinators is silent for a moment.
+const RECONNECTS_WITHIN: Duration = Duration::from_secs(15);
+
+/// What an agent that has a session says.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Seen {
+    pub(crate) holder: String,
+    pub(crate) phase: Phase,
+    /// With the silence since.
+    pub(crate) lag: Duration,
+    pub(crate) trouble: String,
+    pub(crate) newest: Option<Newest>,
+}
+
+/// The newest checkpoint that an agent has reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Newest {
+    pub(crate) sequence: u64,
+    pub(crate) time: Timestamp,
+    pub(crate) quality: holdfast_proto::v1::Quality,
+}
+
+/// What was last heard of a lineage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Heard {
+    pub(crate) lag: Duration,
+    pub(crate) at: Monotonic,
+    /// Its agent had made everything durable and said so.
+    pub(crate) ended: bool,
+}
+
+/// What is known of a lineage.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Facts {
+    pub(crate) seen: Option<Seen>,
+    pub(crate) heard: Option<Heard>,
+    /// A pod bears its label and has not ended.
+    pub(crate) has_pod: bool,
+    /// How old the newest known checkpoint is, by the day's clock.
+    pub(crate) age: Option<Duration>,
+    /// Changes are durable within this, by the policy.
+    pub(crate) limit: Duration,
+    /// Why its repository can't be used, if it can't.
+    pub(crate) repository: Option<String>,
+}
+
+/// What is to be said.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Judgement {
+    pub(crate) saying: Saying,
+    /// Seconds since the oldest change that is not durable, as far as is known; none where nothing writes.
+    pub(crate) lag: Option<Duration>,
+}
+
+impl Judgement {
+    pub(crate) fn is_protected(&self) -> bool {
+        self.saying.is == Truth::True
+    }
+}
+
+/// What is to be said of a lineage.
+pub(crate) fn judge(now: Monotonic, facts: &Facts) -> Judgement {
+    let say = |is: Truth, reason: &'static str, message: String, lag: Option<Duration>| Judgement {
+        saying: Saying::new(PROTECTED, is, reason, message),
+        lag,
+    };
+    if let Some(seen) = &facts.seen {
+        let (is, reason, message) = streaming(seen, facts.limit);
+        return say(is, reason, message, Some(seen.lag));
+    }
+    if !facts.has_pod {
+        return match facts.heard {
+            Some(heard) if !heard.ended && heard.lag > Duration::ZERO => {
+                let lost = "its pod has gone before everything was durable; what is not in the newest checkpoint is on its volume, or lost";
+                say(Truth::False, "Unsealed", lost.to_owned(), None)
+            }
+            _ => say(Truth::True, "AtRest", "no pod writes it; its newest checkpoint is durable".to_owned(), None),
+        };
+    }
+    let silent = facts.heard.map(|heard| now.since(heard.at));
+    let lag = match (facts.heard, silent) {
+        (Some(heard), Some(silent)) => Some(heard.lag + silent),
+        // not heard by this process yet: nothing is known to be durable beyond the checkpoint
+        _ => facts.age,
+    };
+    if let Some(why) = &facts.repository {
+        return say(Truth::False, "RepositoryNotReady", format!("its repository can't be used: {why}"), lag);
+    }
+    match silent {
+        Some(silent) if silent <= RECONNECTS_WITHIN => {
+            say(Truth::Unknown, "Reconnecting", "its agent is changing coordinators".to_owned(), lag)
+        }
+        _ => say(Truth::False, "AgentSilent", "its pod runs, and nothing is heard of its agent".to_owned(), lag),
+    }
+}
+
+fn streaming(seen: &Seen, limit: Duration) -> (Truth, &'static str, String) {
+    if !seen.trouble.is_empty() {
+        return (Truth::False, "Trouble", seen.trouble.clone());
+    }
+    let text = str::to_owned;
+    match seen.phase {
+        Phase::Waiting => (Truth::False, "Waiting", text("its gate is shut: the Events of its pod say what for")),
+        Phase::Restoring => (Truth::False, "Restoring", text("its state is being restored")),
+        Phase::Seeding => (Truth::False, "Seeding", text("its first checkpoint is being made")),
+        _ if seen.lag > limit + SLACK => {
+            let message = format!("changes are durable within {} s by its policy, and some have waited longer", limit.as_secs());
+            (Truth::False, "Lagging", message)
+        }
+        Phase::Ending | Phase::Ended => {
+            (Truth::True, "Ending", text("its application has ended, and the last checkpoint is made"))
+        }
+        Phase::Streaming | Phase::Unspecified => (Truth::True, "Streaming", text("its changes are durable within its cadence")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn seen(phase: Phase, lag: u64, trouble: &str) -> Facts {
+        let seen = Seen { holder: "web-0".to_owned(), phase, lag: seconds(lag), trouble: trouble.to_owned(), newest: None };
+        Facts { seen: Some(seen), has_pod: true, limit: seconds(10), ..Facts::default() }
+    }
+
+    fn judged(now: u64, facts: &Facts) -> (Truth, &'static str, Option<u64>) {
+        let judgement = judge(Monotonic(seconds(now)), facts);
+        (judgement.saying.is, judgement.saying.reason, judgement.lag.map(|lag| lag.as_secs()))
+    }
+
+    #[test]
+    fn an_agent_is_believed_and_its_silence_counts() {
+        assert_eq!(judged(0, &seen(Phase::Streaming, 3, "")), (Truth::True, "Streaming", Some(3)));
+        assert_eq!(judged(0, &seen(Phase::Streaming, 20, "")), (Truth::True, "Streaming", Some(20)));
+        assert_eq!(judged(0, &seen(Phase::Streaming, 21, "")), (Truth::False, "Lagging", Some(21)));
+        assert_eq!(judged(0, &seen(Phase::Streaming, 0, "the store refuses")), (Truth::False, "Trouble", Some(0)));
+        for (phase, reason) in [(Phase::Waiting, "Waiting"), (Phase::Restoring, "Restoring"), (Phase::Seeding, "Seeding")] {
+            assert_eq!(judged(0, &seen(phase, 0, "")).1, reason);
+        }
+        let heard = Heard { lag: seconds(2), at: Monotonic(seconds(100)), ended: false };
+        let silent = Facts { heard: Some(heard), has_pod: true, limit: seconds(10), ..Facts::default() };
+        assert_eq!(judged(110, &silent), (Truth::Unknown, "Reconnecting", Some(12)));
+        assert_eq!(judged(160, &silent), (Truth::False, "AgentSilent", Some(62)));
+        let away = Facts { repository: Some("no answer".to_owned()), ..silent };
+        assert_eq!(judged(160, &away), (Truth::False, "RepositoryNotReady", Some(62)));
+        let after_a_restart = Facts { heard: None, age: Some(seconds(300)), repository: None, ..away };
+        assert_eq!(judged(160, &after_a_restart), (Truth::False, "AgentSilent", Some(300)));
+    }
+
+    #[test]
+    fn what_nobody_writes_does_not_lag() {
+        assert_eq!(judged(0, &Facts::default()), (Truth::True, "AtRest", None));
+        let heard = |lag, ended| Some(Heard { lag: seconds(lag), at: Monotonic::default(), ended });
+        assert_eq!(judged(9, &Facts { heard: heard(5, false), ..Facts::default() }), (Truth::False, "Unsealed", None));
+        assert_eq!(judged(9, &Facts { heard: heard(5, true), ..Facts::default() }).1, "AtRest");
+        assert_eq!(judged(9, &Facts { heard: heard(0, false), ..Facts::default() }).1, "AtRest");
+    }
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+use super::*;
+use crate::cluster::kube_kit::ApiServer;
+use crate::session::{Guest, Seat};
+use crate::{Access, Config, Coordinator};
+use holdfast_core::id::OwnerId;
+use holdfast_proto::v1::{self, LineageRef};
+use holdfast_store::repository::{Kdf, Repository};
+use holdfast_store::transport::Transport;
+use holdfast_store::transport::memory::Memory;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+struct Scene {
+    server: ApiServer,
+    client: Client,
+    clock: Clock,
+    coordinator: Coordinator,
+    repositories: Repositories,
+    pods: HashMap<Name, PodFacts>,
+    lineages: Lineages,
+    metrics: metrics::Metrics,
+    events: Events,
+    told: crate::cluster::events::Queue,
+}
+
+fn name() -> Name {
+    ("shop".to_owned(), "statefulset-web-0".to_owned())
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let (server, transport): (_, Arc<dyn Transport>) = (ApiServer::default(), Arc::new(Memory::default()));
+        let repository = Repository::create(transport, b"secret", Kdf::QUICK, Timestamp::default()).await.expect("a repository");
+        let coordinator = Coordinator::new(Config { repository, owner: OwnerId::new([1; 16]), access: Access::Open });
+        let ready = RepositoryState::Ready(coordinator.clone());
+        let repositories = Arc::new(BTreeMap::from([(RepositoryKey::new("shop", "default"), ready)]));
+        let spec = json!({ "policy": "web", "repository": "default", "lineage": "statefulset/web/0", "workload": { "kind": "StatefulSet", "name": "web" }, "slot": "0" });
+        server.put("statelineages", json!({ "apiVersion": "holdfast.dev/v1alpha1", "kind": "StateLineage", "metadata": { "name": name().1, "namespace": "shop" }, "spec": spec }));
+        let pods = HashMap::from([(name(), PodFacts { node: Some("node-1".to_owned()), ..PodFacts::default() })]);
+        let (client, clock) = (server.client(), Clock::new());
+        let metrics = metrics::Metrics::default();
+        let (events, told) = Events::new(metrics.clone());
+        Self { server, client, clock, coordinator, repositories, pods, lineages: Lineages::default(), metrics, events, told }
+    }
+
+    async fn sit(&self) -> Seat {
+        let names = LineageRef { domain: "shop".to_owned(), lineage: "statefulset/web/0".to_owned() };
+        let place = self.coordinator.shared.catalog.begin(Some(names.clone()), "lineage").await.expect("a place");
+        let guest = Guest {
+            key: place.key(),
+            names,
+            instance: [7; 16],
+            holder: "pod shop/web-0".to_owned(),
+            version: "0.1.0".to_owned(),
+        };
+        self.coordinator.shared.desk.open(guest).expect("a seat")
+    }
+
+    async fn sweep(&mut self) -> Vec<Name> {
+        let objects = [Arc::new(serde_json::from_value::<StateLineage>(self.object()).expect("a lineage"))];
+        let (limits, domains) = (HashMap::new(), HashMap::new());
+        let sources = Sources {
+            client: &self.client,
+            clock: self.clock,
+            events: &self.events,
+            repositories: &self.repositories,
+            pods: &self.pods,
+            limits: &limits,
+            domains: &domains,
+        };
+        self.lineages.sweep(&sources, &objects, &self.metrics).await
+    }
+
+    fn object(&self) -> Value {
+        self.server.get("statelineages", "shop", &name().1).expect("it is there")
+    }
+
+    fn reason(&self) -> Value {
+        self.object()["status"]["conditions"][0]["reason"].clone()
+    }
+
+    /// As if the last write were long ago.
+    fn let_it_write(&mut self) {
+        self.lineages.known.values_mut().for_each(|known| known.written = None);
+    }
+}
+
+fn live(phase: Phase, lag_ms: u64) -> v1::Live {
+    v1::Live { phase: phase.into(), lag_ms, ..v1::Live::default() }
+}
+
+#[tokio::test]
+async fn what_the_agent_says_is_shown_and_then_left_alone() {
+    let mut scene = Scene::new().await;
+    let seat = scene.sit().await;
+    seat.heard(live(Phase::Streaming, 1500));
+    let closed = prost_types::Timestamp { seconds: 1_800_000_000, nanos: 5 };
+    seat.stored(v1::StatusReport { sequence: 7, quality: Quality::Fuzzy.into(), last_close: Some(closed), live: None });
+    assert_eq!(scene.sweep().await, [name()]);
+    let status = scene.object()["status"].clone();
+    assert_eq!(scene.reason(), "Streaming");
+    assert_eq!((&status["lagSeconds"], &status["node"]), (&json!(1), &json!("node-1")));
+    assert_eq!(status["checkpoint"], json!({ "sequence": 7, "time": "2027-01-15T08:00:00Z", "quality": "Fuzzy", "bytes": 0 }));
+    scene.server.forget_requests();
+    scene.let_it_write();
+    seat.heard(live(Phase::Streaming, 1500));
+    scene.sweep().await;
+    assert_eq!(scene.server.writes(), [], "nothing is new");
+    assert!(scene.metrics.text().contains(r#"lineage_protected{namespace="shop",lineage="statefulset-web-0"} 1"#));
+}
+
+#[tokio::test]
+async fn a_change_is_written_soon_and_a_lag_alone_now_and_then() {
+    let mut scene = Scene::new().await;
+    let seat = scene.sit().await;
+    seat.heard(live(Phase::Streaming, 0));
+    scene.sweep().await;
+    seat.heard(live(Phase::Streaming, 60_000));
+    assert_eq!(scene.sweep().await, [] as [Name; 0]);
+    assert_eq!(scene.reason(), "Streaming", "not that soon");
+    scene.let_it_write();
+    scene.sweep().await;
+    assert_eq!(scene.reason(), "Lagging");
+    let told: Vec<_> = std::iter::from_fn(|| scene.told.try_recv().ok()).map(|news| (news.about.kind, news.reason)).collect();
+    assert_eq!(
+        told,
+        [(Some("StateLineage".to_owned()), "StateUnprotected"), (None, "StateUnprotected")],
+        "of the lineage and of its pod, once"
+    );
+    let lag = |lag| StateLineageStatus { lag_seconds: Some(lag), ..StateLineageStatus::default() };
+    assert_eq!(change(Some(&lag(1)), &lag(2)), Some(Change::LagOnly));
+    assert_eq!(change(Some(&lag(1)), &lag(1)), None);
+    assert_eq!(change(Some(&lag(1)), &StateLineageStatus::default()), Some(Change::More));
+    let moved = StateLineageStatus { node: Some("other".to_owned()), ..lag(1) };
+    assert_eq!(change(Some(&lag(1)), &moved), Some(Change::More));
+}
+
+#[tokio::test]
+async fn an_agent_that_has_gone_is_missed_while_its_pod_runs() {
+    let mut scene = Scene::new().await;
+    let seat = scene.sit().await;
+    seat.heard(live(Phase::Streaming, 4000));
+    scene.sweep().await;
+    drop(seat);
+    scene.let_it_write();
+    scene.sweep().await;
+    assert_eq!(scene.reason(), "Reconnecting");
+    scene.pods.clear();
+    scene.let_it_write();
+    assert_eq!(scene.sweep().await, [] as [Name; 0]);
+    assert_eq!(scene.reason(), "Unsealed", "it had not made everything durable");
+    assert_eq!(scene.object()["status"]["node"], "node-1", "the last one");
+}
+
+#[tokio::test]
+async fn one_that_can_not_be_written_is_left_in_peace_for_a_while() {
+    let mut scene = Scene::new().await;
+    scene.server.on(|method, path, _| {
+        let refusal = crate::cluster::kube_kit::failure(http::StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "no");
+        (*method == http::Method::PATCH && path.ends_with("/status"))
+            .then_some((http::StatusCode::INTERNAL_SERVER_ERROR, refusal))
+    });
+    for _ in 0..20 {
+        scene.sweep().await;
+    }
+    assert_eq!(scene.server.writes().len(), 1);
+    assert!(scene.metrics.text().contains(r#"reconcile_errors_total{kind="StateLineage"} 1"#));
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the process is told when it starts.
+
+use clap::Parser;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Holdfast's coordinator in a Kubernetes cluster: grants lineages to pods, keeps StateRepositories, StatePolicies and StateLineages, and the
+/// certificates of all of Holdfast.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "holdfast-coordinator", version)]
+pub struct Settings {
+    /// The namespace that Holdfast runs in
+    #[arg(long, env = "HOLDFAST_NAMESPACE", value_name = "NAME", default_value = "holdfast-system")]
+    pub namespace: String,
+    /// The pod that this process runs in: it gets the label of the leader. Left out: nobody does
+    #[arg(long, env = "HOLDFAST_POD_NAME", value_name = "NAME")]
+    pub pod_name: Option<String>,
+    /// Where agents and people are served, by gRPC over TLS
+    #[arg(long, env = "HOLDFAST_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:7420")]
+    pub listen: SocketAddr,
+    /// Where /livez, /readyz and /metrics are served, without TLS
+    #[arg(long, env = "HOLDFAST_HTTP_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
+    pub http_listen: SocketAddr,
+    /// Another process leads after the leader has been silent for so long, in seconds
+    #[arg(long, env = "HOLDFAST_LEASE_SECONDS", value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(3..=300))]
+    pub lease_seconds: u64,
+    /// Open StateRepositories that name no credentials with the coordinator's own identity: whoever may write one may then use it
+    #[arg(long, env = "HOLDFAST_OWN_IDENTITY")]
+    pub own_identity: bool,
+    /// What is logged, as for the variable RUST_LOG
+    #[arg(long, env = "HOLDFAST_LOG", value_name = "FILTER", default_value = "info,kube=warn,hyper=warn,tower=warn")]
+    pub log: String,
+}
+
+impl Settings {
+    pub(crate) const fn lease(&self) -> Duration {
+        Duration::from_secs(self.lease_seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_flags_fit_together() {
+        Settings::command().debug_assert();
+        assert!(Settings::try_parse_from(["holdfast-coordinator", "--lease-seconds", "1"]).is_err());
+    }
+}

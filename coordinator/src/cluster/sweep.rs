@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The look at everything, again and again: pods without agents, lineages, policies, and what is said of them. Rung by changes, and by time, since
+//! silence changes things too.
+
+use super::audit::{self, Unguarded};
+use super::events::Events;
+use super::lineages::{Lineages, Name, PodFacts, Sources};
+use super::metrics::{Metrics, Policy, Swept};
+use super::policies::{self, RepositoryFacts};
+use super::watched::Bell;
+use super::{Repositories, RepositoryKey, RepositoryState};
+use crate::clock::Clock;
+use audit::guard::{Guard, guard, policy};
+use futures::{StreamExt, stream};
+use holdfast_api::{StateLineage, StatePolicy, StateRepository, labels};
+use holdfast_core::time::Monotonic;
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::reflector::Store;
+use kube::{Client, Resource, ResourceExt};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// A look without any change.
+const EVERY: Duration = Duration::from_secs(3);
+/// Between two looks, however much changes.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Workloads whose label did not reach their pods are looked for this often.
+const WORKLOADS_EVERY: Duration = Duration::from_secs(30);
+/// Statuses of policies that are written at once.
+const AT_ONCE: usize = 8;
+
+/// What is looked at.
+pub(crate) struct Sweep {
+    pub(crate) client: Client,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Metrics,
+    pub(crate) events: Events,
+    pub(crate) repositories: watch::Receiver<Repositories>,
+    pub(crate) objects: Objects,
+}
+
+/// The objects of the cluster.
+#[derive(Clone)]
+pub(crate) struct Objects {
+    pub(crate) pods: Store<Pod>,
+    pub(crate) policies: Store<StatePolicy>,
+    pub(crate) lineages: Store<StateLineage>,
+    pub(crate) repositories: Store<StateRepository>,
+}
+
+impl Objects {
+    /// Waits until all of them were listed once.
+    pub(crate) async fn listed(&self) {
+        // an error means that the process ends
+        self.pods.wait_until_ready().await.ok();
+        self.policies.wait_until_ready().await.ok();
+        self.lineages.wait_until_ready().await.ok();
+        self.repositories.wait_until_ready().await.ok();
+    }
+}
+
+/// What is remembered between looks.
+#[derive(Default)]
+struct Memory {
+    lineages: Lineages,
+    unguarded: Swept<Policy>,
+    reasons: Swept<super::metrics::Reason>,
+    workloads: Option<Monotonic>,
+    /// Policies whose status could not be written, and until when they wait.
+    failed: HashMap<Name, (u32, Monotonic)>,
+}
+
+/// Looks for ever.
+pub(crate) async fn run(sweep: Sweep, bell: Bell) {
+    sweep.objects.listed().await;
+    let mut memory = Memory::default();
+    loop {
+        sweep.look(&mut memory).await;
+        tokio::time::sleep(PAUSE).await;
+        bell.heard(EVERY).await;
+    }
+}
+
+impl Sweep {
+    async fn look(&self, memory: &mut Memory) {
+        let unguarded = match audit::pods(&self.client, &self.objects.pods, &self.events).await {
+            Ok(found) => found,
+            Err(error) => {
+                self.metrics.reconcile_failed("Pod");
+                tracing::warn!(%error, "pods could not be looked at");
+                return;
+            }
+        };
+        let count = |((namespace, policy), pods): (&(String, String), &Vec<String>)| {
+            let label = Policy { namespace: namespace.clone(), policy: policy.clone() };
+            (label, i64::try_from(pods.len()).unwrap_or(i64::MAX))
+        };
+        self.metrics.unguarded(&mut memory.unguarded, unguarded.iter().map(count));
+        self.workloads(memory).await;
+        let repositories = Arc::clone(&self.repositories.borrow());
+        self.count(memory, &repositories);
+        let protected = self.lineages(memory, &repositories).await;
+        self.policies(memory, &repositories, &protected, &unguarded).await;
+    }
+
+    async fn workloads(&self, memory: &mut Memory) {
+        let now = self.clock.monotonic();
+        if memory.workloads.is_some_and(|before| now.since(before) < WORKLOADS_EVERY) {
+            return;
+        }
+        memory.workloads = Some(now);
+        if let Err(error) = audit::workloads(&self.client, &self.events).await {
+            self.metrics.reconcile_failed("Workload");
+            tracing::warn!(%error, "workloads could not be looked at");
+        }
+    }
+
+    fn count(&self, memory: &mut Memory, repositories: &Repositories) {
+        let ready = repositories.values().filter(|state| matches!(state, RepositoryState::Ready(_))).count();
+        let counts = [("Ready", ready), ("NotReady", repositories.len() - ready)];
+        self.metrics
+            .repositories(&mut memory.reasons, counts.map(|(reason, count)| (reason, i64::try_from(count).unwrap_or(i64::MAX))));
+        let sessions = repositories.values().map(|state| match state {
+            RepositoryState::Ready(coordinator) => coordinator.seen().len(),
+            RepositoryState::NotReady(_) => 0,
+        });
+        self.metrics.sessions(sessions.sum());
+    }
+
+    async fn lineages(&self, memory: &mut Memory, repositories: &Repositories) -> HashSet<Name> {
+        let mut pods = HashMap::new();
+        for pod in self.objects.pods.state() {
+            if let (Some(lineage), true) = (pod.labels().get(labels::LINEAGE), guard(&pod) != Guard::Over) {
+                let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+                pods.insert(
+                    (pod.namespace().unwrap_or_default(), lineage.clone()),
+                    PodFacts { node, reference: pod.object_ref(&()) },
+                );
+            }
+        }
+        let limit =
+            |policy: Arc<StatePolicy>| ((policy.namespace().unwrap_or_default(), policy.name_any()), policies::limit(&policy));
+        let limits = self.objects.policies.state().into_iter().map(limit).collect();
+        let domain = |object: Arc<StateRepository>| {
+            let key = RepositoryKey::new(object.namespace().unwrap_or_default(), object.name_any());
+            (key, super::repositories::domain_of(&object))
+        };
+        let domains = self.objects.repositories.state().into_iter().map(domain).collect();
+        let sources = Sources {
+            client: &self.client,
+            clock: self.clock,
+            events: &self.events,
+            repositories,
+            pods: &pods,
+            limits: &limits,
+            domains: &domains,
+        };
+        let objects = self.objects.lineages.state();
+        memory.lineages.sweep(&sources, &objects, &self.metrics).await.into_iter().collect()
+    }
+
+    async fn policies(&self, memory: &mut Memory, repositories: &Repositories, protected: &HashSet<Name>, unguarded: &Unguarded) {
+        let now = self.clock.monotonic();
+        let policies = self.objects.policies.state();
+        let names: HashSet<Name> =
+            policies.iter().map(|policy| (policy.namespace().unwrap_or_default(), policy.name_any())).collect();
+        memory.failed.retain(|name, _| names.contains(name));
+        let counts = self.replicas(protected);
+        let due = policies.into_iter().filter_map(|object| {
+            let name = (object.namespace().unwrap_or_default(), object.name_any());
+            let waits = memory.failed.get(&name).is_some_and(|(_, until)| now < *until);
+            let key = RepositoryKey::new(name.0.clone(), object.spec.repository_ref.name.clone());
+            let (replicas, protected) = counts.get(&name).copied().unwrap_or_default();
+            let facts = policies::Facts {
+                repository: match repositories.get(&key) {
+                    Some(RepositoryState::Ready(_)) => RepositoryFacts::Ready,
+                    Some(RepositoryState::NotReady(why)) => RepositoryFacts::NotReady(why.clone()),
+                    None if self.has_repository(&key) => RepositoryFacts::NotReady("it is being opened".to_owned()),
+                    None => RepositoryFacts::Missing,
+                },
+                replicas,
+                protected,
+                unguarded: unguarded.get(&name).cloned().unwrap_or_default(),
+            };
+            (!waits).then_some((name, object, facts))
+        });
+        let due: Vec<_> = due.collect();
+        let writing = stream::iter(due).map(|(name, object, facts)| async move {
+            let written = policies::write(&self.client, &object, &facts, self.clock.now()).await;
+            (name, written)
+        });
+        let written: Vec<_> = writing.buffer_unordered(AT_ONCE).collect().await;
+        for (name, written) in written {
+            let Err(error) = written else {
+                memory.failed.remove(&name);
+                continue;
+            };
+            self.metrics.reconcile_failed("StatePolicy");
+            tracing::warn!(policy = format!("{}/{}", name.0, name.1), %error, "a status could not be written");
+            let failures = memory.failed.get(&name).map_or(0, |(failures, _)| *failures);
+            let pause = Duration::from_secs(2).saturating_mul(1 << failures.min(5));
+            memory.failed.insert(name, (failures.saturating_add(1), now.plus(super::lead::jittered(pause))));
+        }
+    }
+
+    fn has_repository(&self, key: &RepositoryKey) -> bool {
+        let is =
+            |object: &StateRepository| object.namespace().unwrap_or_default() == key.namespace && object.name_any() == key.name;
+        self.objects.repositories.find(is).is_some()
+    }
+
+    /// Of each policy: its pods that have not ended, and those of them whose lineage is protected.
+    fn replicas(&self, protected: &HashSet<Name>) -> HashMap<Name, (usize, usize)> {
+        let mut counts: HashMap<Name, (usize, usize)> = HashMap::new();
+        for pod in self.objects.pods.state() {
+            let (Some(policy), state) = (policy(&pod.metadata), guard(&pod)) else { continue };
+            if state == Guard::Over {
+                continue;
+            }
+            let namespace = pod.namespace().unwrap_or_default();
+            let lineage = pod.labels().get(labels::LINEAGE).map(|lineage| (namespace.clone(), lineage.clone()));
+            let count = counts.entry((namespace, policy.to_owned())).or_default();
+            count.0 += 1;
+            count.1 += usize::from(state == Guard::Guarded && lineage.is_some_and(|lineage| protected.contains(&lineage)));
+        }
+        counts
+    }
+}

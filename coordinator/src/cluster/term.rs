@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the leader does while it leads: watches, certificates, controllers, and the front that agents come to.
+
+use super::events::{self, Events};
+use super::http::{Health, Phase};
+use super::lead::labels;
+use super::metrics::Metrics;
+use super::pki::places::{CONFIGURATION, InCluster};
+use super::pki::{AUTHORITY, Lives, Names, Now, Pki, Shown};
+use super::repositories::{self, open};
+use super::settings::Settings;
+use super::sweep::{self, Objects, Sweep};
+use super::watched::{Bell, follow};
+use super::{Repositories, tls};
+use crate::clock::Clock;
+use anyhow::Context;
+use holdfast_core::id::OwnerId;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::Client;
+use kube::api::Api;
+use kube::runtime::events::Reporter;
+use kube::runtime::watcher;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+/// Certificates are looked after this often, beside whatever a watch tells.
+const CERTIFICATES_EVERY: Duration = Duration::from_secs(10);
+/// Between two looks, however much changes.
+const CERTIFICATES_PAUSE: Duration = Duration::from_millis(300);
+/// The label of the leader is looked after this often.
+const LABEL_EVERY: Duration = Duration::from_secs(10);
+
+/// What a term begins with.
+pub(crate) struct Term {
+    pub(crate) client: Client,
+    pub(crate) owner: OwnerId,
+    pub(crate) settings: Settings,
+    pub(crate) health: Health,
+    pub(crate) metrics: Metrics,
+    pub(crate) clock: Clock,
+}
+
+/// Bells of those who wait for changes.
+#[derive(Default)]
+struct Bells {
+    certificates: Bell,
+    repositories: Bell,
+    sweep: Bell,
+}
+
+/// Leads until `stop`. Everything has ended when it returns.
+///
+/// # Errors
+/// If something that must go on has ended.
+pub(crate) async fn run(term: Term, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut watches = JoinSet::new();
+    let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    let bells = Bells::default();
+    let stores = term.watch(&mut watches, &stop, &bells);
+    let shown: Arc<Shown> = Arc::default();
+    let signed = term.certificates(&mut watches, &mut tasks, &stop, &bells, &stores, &shown);
+    let (events, queue) = Events::new(term.metrics.clone());
+    let reporter = Reporter { controller: "holdfast-coordinator".to_owned(), instance: term.settings.pod_name.clone() };
+    let telling = events::tell(term.client.clone(), reporter, term.clock, queue, stop.clone());
+    tasks.spawn(async move {
+        telling.await;
+        Ok(())
+    });
+    let table = term.repositories(&mut tasks, &stop, &bells, &stores);
+    term.sweep(&mut tasks, &stop, &bells, &stores, &table, events);
+    tasks.spawn(front(term, table, shown, signed, stop.clone()));
+    let ended = tasks.join_next().await;
+    let broken = !stop.is_cancelled();
+    stop.cancel();
+    while tasks.join_next().await.is_some() {}
+    while watches.join_next().await.is_some() {}
+    match ended {
+        Some(Ok(Err(error))) => Err(error),
+        Some(Err(error)) => Err(error.into()),
+        _ if broken => Err(anyhow::anyhow!("a part of the leader has ended by itself")),
+        _ => Ok(()),
+    }
+}
+
+impl Term {
+    fn watch(&self, watches: &mut JoinSet<()>, stop: &CancellationToken, bells: &Bells) -> Objects {
+        let all = watcher::Config::default;
+        let labelled = all().labels(holdfast_api::labels::POLICY);
+        let (client, metrics) = (&self.client, &self.metrics);
+        let to_policies = [bells.certificates.clone(), bells.sweep.clone()];
+        let to_repositories = [bells.repositories.clone(), bells.sweep.clone()];
+        let to_sweep = [bells.sweep.clone()];
+        Objects {
+            policies: follow(watches, stop, metrics, Api::all(client.clone()), all(), &to_policies),
+            repositories: follow(watches, stop, metrics, Api::all(client.clone()), all(), &to_repositories),
+            lineages: follow(watches, stop, metrics, Api::all(client.clone()), all(), &to_sweep),
+            pods: follow(watches, stop, metrics, Api::all(client.clone()), labelled, &to_sweep),
+        }
+    }
+
+    /// Keeps the certificates; what is returned turns true when there is one to serve with.
+    fn certificates(
+        &self,
+        watches: &mut JoinSet<()>,
+        tasks: &mut JoinSet<anyhow::Result<()>>,
+        stop: &CancellationToken,
+        bells: &Bells,
+        stores: &Objects,
+        shown: &Arc<Shown>,
+    ) -> watch::Receiver<bool> {
+        let named = |name: &str| watcher::Config::default().fields(&format!("metadata.name={name}"));
+        let (client, metrics, bell) = (&self.client, &self.metrics, bells.certificates.clone());
+        let to_us = [bell.clone()];
+        let places = InCluster {
+            client: client.clone(),
+            policies: stores.policies.clone(),
+            configmaps: follow(watches, stop, metrics, Api::all(client.clone()), named(AUTHORITY), &to_us),
+            webhooks: follow(watches, stop, metrics, Api::all(client.clone()), named(CONFIGURATION), &to_us),
+        };
+        let secrets: Api<Secret> = Api::namespaced(client.clone(), &self.settings.namespace);
+        let mut pki = Pki::new(secrets, places, Names::of(&self.settings.namespace), Lives::default(), Arc::clone(shown));
+        let (sender, signed) = watch::channel(false);
+        let (clock, metrics, shown, stop) = (self.clock, metrics.clone(), Arc::clone(shown), stop.clone());
+        tasks.spawn(async move {
+            let keeping = async {
+                loop {
+                    let turned = pki.turn(Now { day: clock.now(), steady: clock.monotonic() }).await;
+                    metrics.certificates(if turned.is_ok() { "done" } else { "failed" });
+                    if let Err(error) = turned {
+                        tracing::warn!(%error, "certificates");
+                    }
+                    sender.send_if_modified(|signed| !std::mem::replace(signed, shown.is_there()) && shown.is_there());
+                    tokio::time::sleep(CERTIFICATES_PAUSE).await;
+                    bell.heard(CERTIFICATES_EVERY).await;
+                }
+            };
+            stop.run_until_cancelled(keeping).await;
+            Ok(())
+        });
+        signed
+    }
+
+    fn repositories(
+        &self,
+        tasks: &mut JoinSet<anyhow::Result<()>>,
+        stop: &CancellationToken,
+        bells: &Bells,
+        stores: &Objects,
+    ) -> watch::Receiver<Repositories> {
+        let (table, repositories) = watch::channel(Repositories::default());
+        let context = Arc::new(repositories::Context {
+            client: self.client.clone(),
+            clock: self.clock,
+            owner: self.owner,
+            metrics: self.metrics.clone(),
+            connect: open::by_s3(),
+            own_identity: self.settings.own_identity,
+            table,
+            known: Default::default(),
+        });
+        let running = repositories::run(context, stores.repositories.clone(), bells.repositories.clone(), stop.clone());
+        tasks.spawn(async move {
+            running.await;
+            Ok(())
+        });
+        repositories
+    }
+}
+
+impl Term {
+    fn sweep(
+        &self,
+        tasks: &mut JoinSet<anyhow::Result<()>>,
+        stop: &CancellationToken,
+        bells: &Bells,
+        objects: &Objects,
+        repositories: &watch::Receiver<Repositories>,
+        events: Events,
+    ) {
+        let sweep = Sweep {
+            client: self.client.clone(),
+            clock: self.clock,
+            metrics: self.metrics.clone(),
+            events,
+            repositories: repositories.clone(),
+            objects: objects.clone(),
+        };
+        let (bell, stop) = (bells.sweep.clone(), stop.clone());
+        tasks.spawn(async move {
+            stop.run_until_cancelled(sweep::run(sweep, bell)).await;
+            Ok(())
+        });
+    }
+}
+
+/// Serves agents and people, and takes the label so that they come here.
+async fn front(
+    term: Term,
+    _repositories: watch::Receiver<Repositories>,
+    shown: Arc<Shown>,
+    mut signed: watch::Receiver<bool>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    if !matches!(stop.run_until_cancelled(signed.wait_for(|signed| *signed)).await, Some(Ok(_))) {
+        return Ok(());
+    }
+    let listen = term.settings.listen;
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
+    let connections = tls::accepted(listener, shown.tls().context("set TLS up")?);
+    let (_health, service) = tonic_health::server::health_reporter();
+    let ending = stop.clone();
+    let serving =
+        Server::builder().add_service(service).serve_with_incoming_shutdown(connections, async move { ending.cancelled().await });
+    term.health.enter(Phase::Leading);
+    let labelling = stop.run_until_cancelled(term.label());
+    let (served, _) = futures::future::join(serving, labelling).await;
+    served.context("serve")
+}
+
+impl Term {
+    async fn label(&self) {
+        let Some(pod) = &self.settings.pod_name else { return };
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.settings.namespace);
+        loop {
+            if let Err(error) = labels::claim(&pods, pod).await {
+                tracing::warn!(%error, "the leader's label could not be moved here");
+            }
+            tokio::time::sleep(LABEL_EVERY).await;
+        }
+    }
+}
