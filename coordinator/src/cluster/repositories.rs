@@ -77,16 +77,16 @@ struct Opened {
 /// Reconciles until `stop`, then ends all coordinators.
 pub(crate) async fn run(context: Arc<Context>, objects: Store<StateRepository>, bell: Bell, stop: CancellationToken) {
     let api: Api<DeserializeGuard<StateRepository>> = Api::all(context.client.clone());
-    let ending = stop.clone();
     let controlled = Controller::new(api, watcher::Config::default())
         .with_config(kube::runtime::Config::default().concurrency(AT_ONCE).debounce(Duration::from_millis(100)))
-        .graceful_shutdown_on(async move { ending.cancelled().await })
         .run(reconcile, on_error, Arc::clone(&context))
         .for_each(|done| async {
             if let Err(kube::runtime::controller::Error::QueueError(error)) = done {
                 tracing::warn!(%error, "a watch was interrupted");
             }
         });
+    // cut off, not drained: the controller would first wait for whatever it has put off
+    let controlled = stop.run_until_cancelled(controlled);
     let forgetting = stop.run_until_cancelled(async {
         loop {
             bell.heard(LOOK_EVERY).await;

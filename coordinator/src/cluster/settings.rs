@@ -11,10 +11,10 @@ use std::time::Duration;
 #[command(name = "holdfast-coordinator", version)]
 pub struct Settings {
     /// The namespace that Holdfast runs in
-    #[arg(long, env = "HOLDFAST_NAMESPACE", value_name = "NAME", default_value = "holdfast-system")]
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAME", default_value = "holdfast-system")]
     pub namespace: String,
     /// The pod that this process runs in: it gets the label of the leader. Left out: nobody does
-    #[arg(long, env = "HOLDFAST_POD_NAME", value_name = "NAME")]
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
     pub pod_name: Option<String>,
     /// Where agents and people are served, by gRPC over TLS
     #[arg(long, env = "HOLDFAST_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:7420")]
