@@ -75,9 +75,11 @@ struct Opened {
 }
 
 /// Reconciles until `stop`, then ends all coordinators.
-pub(crate) async fn run(context: Arc<Context>, objects: Store<StateRepository>, bell: Bell, stop: CancellationToken) {
+pub(crate) async fn run(context: Arc<Context>, bell: Bell, stop: CancellationToken) {
     let api: Api<DeserializeGuard<StateRepository>> = Api::all(context.client.clone());
-    let controlled = Controller::new(api, watcher::Config::default())
+    let controller = Controller::new(api, watcher::Config::default());
+    let objects = controller.store();
+    let controlled = controller
         .with_config(kube::runtime::Config::default().concurrency(AT_ONCE).debounce(Duration::from_millis(100)))
         .run(reconcile, on_error, Arc::clone(&context))
         .for_each(|done| async {
@@ -88,6 +90,8 @@ pub(crate) async fn run(context: Arc<Context>, objects: Store<StateRepository>, 
     // cut off, not drained: the controller would first wait for whatever it has put off
     let controlled = stop.run_until_cancelled(controlled);
     let forgetting = stop.run_until_cancelled(async {
+        // an error means that the controller has ended
+        objects.wait_until_ready().await.ok();
         loop {
             bell.heard(LOOK_EVERY).await;
             context.forget(&objects).await;
@@ -310,7 +314,7 @@ impl Context {
     }
 
     /// Ends the coordinators of repositories that are no more.
-    async fn forget(&self, objects: &Store<StateRepository>) {
+    async fn forget(&self, objects: &Store<DeserializeGuard<StateRepository>>) {
         let existing: Vec<RepositoryKey> = objects.state().iter().map(|object| key_of(&**object)).collect();
         let gone: Vec<(RepositoryKey, Known)> = self.known().extract_if(|key, _| !existing.contains(key)).collect();
         if gone.is_empty() {

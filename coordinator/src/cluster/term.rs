@@ -71,7 +71,7 @@ pub(crate) async fn run(term: Term, stop: CancellationToken) -> anyhow::Result<(
         telling.await;
         Ok(())
     });
-    let table = term.repositories(&mut tasks, &stop, &bells, &stores);
+    let table = term.repositories(&mut tasks, &stop, &bells);
     term.sweep(&mut tasks, &stop, &bells, &stores, &table, events);
     tasks.spawn(front(term, table, shown, signed, stop.clone()));
     let ended = tasks.join_next().await;
@@ -150,7 +150,6 @@ impl Term {
         tasks: &mut JoinSet<anyhow::Result<()>>,
         stop: &CancellationToken,
         bells: &Bells,
-        stores: &Objects,
     ) -> watch::Receiver<Repositories> {
         let (table, repositories) = watch::channel(Repositories::default());
         let context = Arc::new(repositories::Context {
@@ -163,7 +162,7 @@ impl Term {
             table,
             known: Default::default(),
         });
-        let running = repositories::run(context, stores.repositories.clone(), bells.repositories.clone(), stop.clone());
+        let running = repositories::run(context, bells.repositories.clone(), stop.clone());
         tasks.spawn(async move {
             running.await;
             Ok(())

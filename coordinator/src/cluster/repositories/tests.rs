@@ -240,8 +240,8 @@ async fn what_is_deleted_ends_and_what_is_broken_stops_no_other() {
     shop.server.put("staterepositories", broken);
     let (stop, mut tasks, bell) = (CancellationToken::new(), JoinSet::new(), Bell::default());
     let api = Api::all(shop.context.client.clone());
-    let objects = follow(&mut tasks, &stop, &shop.context.metrics, api, Default::default(), &[bell.clone()]);
-    tasks.spawn(run(Arc::clone(&shop.context), objects, bell, stop.clone()));
+    let followed = follow::<StateRepository>(&mut tasks, &stop, &shop.context.metrics, api, Default::default(), &[bell.clone()]);
+    tasks.spawn(run(Arc::clone(&shop.context), bell, stop.clone()));
     shop.server.until(|_| (shop.ready().0 == "True").then_some(())).await;
     let mut table = shop.table.clone();
     table.wait_for(|table| table.len() == 2).await.expect("both are known");
@@ -251,6 +251,7 @@ async fn what_is_deleted_ends_and_what_is_broken_stops_no_other() {
     shop.server.put("staterepositories", json!({ "metadata": { "name": "x", "namespace": "shop" } }));
     stop.cancel();
     tasks.join_all().await;
+    drop(followed);
     assert!(!is_running(&coordinator));
 }
 
