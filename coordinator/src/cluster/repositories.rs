@@ -171,7 +171,8 @@ async fn look(context: &Context, key: &RepositoryKey, object: &StateRepository) 
         Err(trouble) => return Ok(Outcome::Trouble(trouble)),
     };
     tracing::info!(repository = %key, id = %repository.id(), location = repository.transport().location(), "a repository is open");
-    let config = Config { repository: repository.clone(), owner: context.owner, access: Access::Open };
+    let domain = Some(domain_of(object));
+    let config = Config { repository: repository.clone(), owner: context.owner, access: Access::Open, domain };
     let coordinator = Coordinator::new(config);
     Ok(Outcome::Ready(Opened { digest: keys.digest, repository, coordinator, counted: None }))
 }

@@ -11,7 +11,7 @@ use super::repositories::{self, open};
 use super::settings::Settings;
 use super::sweep::{self, Objects, Sweep};
 use super::watched::{Bell, follow};
-use super::{Repositories, tls};
+use super::{Cluster, ClusterConfig, Holds, Repositories, gates};
 use crate::clock::Clock;
 use anyhow::Context;
 use holdfast_core::id::OwnerId;
@@ -26,7 +26,6 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
 
 /// Certificates are looked after this often, beside whatever a watch tells.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(10);
@@ -72,8 +71,16 @@ pub(crate) async fn run(term: Term, stop: CancellationToken) -> anyhow::Result<(
         Ok(())
     });
     let table = term.repositories(&mut tasks, &stop, &bells);
-    term.sweep(&mut tasks, &stop, &bells, &stores, &table, events);
-    tasks.spawn(front(term, table, shown, signed, stop.clone()));
+    term.sweep(&mut tasks, &stop, &bells, &stores, &table, events.clone());
+    // nothing is restored in place yet, so nothing is held
+    let (_held, holds) = watch::channel(Holds::default());
+    let cluster = Cluster::new(ClusterConfig { client: term.client.clone(), repositories: table, holds });
+    let waiting = gates::tell(cluster.slots(), stores.pods.clone(), events);
+    let ending = stop.clone();
+    watches.spawn(async move {
+        ending.run_until_cancelled(waiting).await;
+    });
+    tasks.spawn(front(term, cluster, shown, signed, stop.clone()));
     let ended = tasks.join_next().await;
     let broken = !stop.is_cancelled();
     stop.cancel();
@@ -200,7 +207,7 @@ impl Term {
 /// Serves agents and people, and takes the label so that they come here.
 async fn front(
     term: Term,
-    _repositories: watch::Receiver<Repositories>,
+    cluster: Cluster,
     shown: Arc<Shown>,
     mut signed: watch::Receiver<bool>,
     stop: CancellationToken,
@@ -210,14 +217,11 @@ async fn front(
     }
     let listen = term.settings.listen;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
-    let connections = tls::accepted(listener, shown.tls().context("set TLS up")?);
-    let (_health, service) = tonic_health::server::health_reporter();
     let ending = stop.clone();
-    let serving =
-        Server::builder().add_service(service).serve_with_incoming_shutdown(connections, async move { ending.cancelled().await });
+    let serving = cluster.serve(listener, Some(shown), async move { ending.cancelled().await });
     term.health.enter(Phase::Leading);
     let labelling = stop.run_until_cancelled(term.label());
-    let (served, _) = futures::future::join(serving, labelling).await;
+    let (served, _) = futures::future::join(Box::pin(serving), labelling).await;
     served.context("serve")
 }
 

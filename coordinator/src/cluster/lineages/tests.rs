@@ -33,7 +33,12 @@ impl Scene {
     async fn new() -> Self {
         let (server, transport): (_, Arc<dyn Transport>) = (ApiServer::default(), Arc::new(Memory::default()));
         let repository = Repository::create(transport, b"secret", Kdf::QUICK, Timestamp::default()).await.expect("a repository");
-        let coordinator = Coordinator::new(Config { repository, owner: OwnerId::new([1; 16]), access: Access::Open });
+        let coordinator = Coordinator::new(Config {
+            repository,
+            owner: OwnerId::new([1; 16]),
+            access: Access::Open,
+            domain: Some("shop".to_owned()),
+        });
         let ready = RepositoryState::Ready(coordinator.clone());
         let repositories = Arc::new(BTreeMap::from([(RepositoryKey::new("shop", "default"), ready)]));
         let spec = json!({ "policy": "web", "repository": "default", "lineage": "statefulset/web/0", "workload": { "kind": "StatefulSet", "name": "web" }, "slot": "0" });

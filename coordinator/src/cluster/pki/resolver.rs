@@ -2,6 +2,7 @@
 //! What the coordinator shows to who connects: exchanged while it serves.
 
 use arc_swap::ArcSwapOption;
+#[cfg(test)]
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -22,10 +23,8 @@ impl Shown {
         self.0.load().is_some()
     }
 
-    /// What a server of gRPC needs to show it.
-    ///
-    /// # Errors
-    /// If the TLS library knows none of its own versions.
+    /// A server's configuration that shows it.
+    #[cfg(test)]
     pub(crate) fn tls(self: &Arc<Self>) -> Result<Arc<ServerConfig>, rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let shown: Arc<dyn ResolvesServerCert> = self.clone();
