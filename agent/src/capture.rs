@@ -4,10 +4,13 @@
 use crate::AgentError;
 use crate::clock::SystemClock;
 use crate::config::StatePath;
+use crate::governor::Governor;
 use crate::watch::Watch;
 use holdfast_core::checkpoint::{Quality, Scope, ScopeRoot, Totals};
 use holdfast_core::id::VolumeId;
-use holdfast_store::capture::{CaptureError, Checkpointing, Clock, Clones, Dirt, Old, Outcome, Request, Source, capture};
+use holdfast_store::capture::{
+    CaptureError, Checkpointing, Clock, Clones, Dirt, Observer, Old, Outcome, Request, Source, capture,
+};
 use holdfast_store::disk::Dir;
 use holdfast_store::write::{Acknowledged, CheckpointMeta, Session};
 use std::collections::BTreeMap;
@@ -28,7 +31,9 @@ impl Root {
     /// Opens a state path, making the directory if there is none.
     pub(crate) fn open(path: &StatePath) -> Result<Self, AgentError> {
         let failed = |source| AgentError::StatePath { path: path.path.clone(), source };
-        std::fs::create_dir_all(&path.path).map_err(failed)?;
+        if !path.read_only {
+            std::fs::create_dir_all(&path.path).map_err(failed)?;
+        }
         let dir = Arc::new(Dir::open_root(&path.path).map_err(failed)?);
         Ok(Self { path: path.clone(), dir })
     }
@@ -52,6 +57,7 @@ pub(crate) struct Setting {
     pub(crate) roots: Arc<Vec<Root>>,
     pub(crate) volume: VolumeId,
     pub(crate) watch: Watch,
+    pub(crate) governor: Governor,
     pub(crate) cancel: Arc<AtomicBool>,
     pub(crate) scratch: PathBuf,
     pub(crate) encoders: usize,
@@ -112,6 +118,24 @@ pub(crate) fn run(session: &mut Session, setting: &Setting, job: &Job) -> Result
     Ok(Done { checkpoint, totals, unstable, took: began.elapsed() })
 }
 
+/// Watches each directory before it is listed, and keeps the pace.
+#[derive(Debug)]
+struct Guide<'a> {
+    watch: &'a Watch,
+    governor: &'a Governor,
+}
+
+impl Observer for Guide<'_> {
+    fn entering(&self, label: &str, path: &[u8]) {
+        self.watch.entering(label, path);
+        self.governor.pace(0);
+    }
+
+    fn read(&self, bytes: u64) {
+        self.governor.pace(bytes);
+    }
+}
+
 fn read(session: &mut Session, setting: &Setting, job: &Job) -> Result<Outcome, CaptureError> {
     let sources: Vec<_> = setting.roots.iter().map(Root::source).collect();
     let request = Request {
@@ -121,7 +145,7 @@ fn read(session: &mut Session, setting: &Setting, job: &Job) -> Result<Outcome, 
         scratch: Some(setting.scratch.clone()),
         clock: &SystemClock,
         cancel: &setting.cancel,
-        observer: Some(&setting.watch),
+        observer: Some(&Guide { watch: &setting.watch, governor: &setting.governor }),
         encoders: setting.encoders,
         clones: setting.clones.as_deref(),
         partial_after: setting.partial_after,

@@ -3,7 +3,7 @@
 
 use holdfast_core::cadence::Paces;
 use holdfast_core::disk::Choices;
-use holdfast_core::id::OwnerId;
+use holdfast_core::id::{HolderKey, OwnerId};
 use holdfast_store::capture::Filter;
 use holdfast_store::write::{Takeover, Tuning};
 use std::path::PathBuf;
@@ -22,6 +22,8 @@ pub struct StatePath {
     pub exclude: Vec<String>,
     /// Both, compiled.
     pub filter: Filter,
+    /// It is captured and never written: nothing is restored to it, and it is not marked.
+    pub read_only: bool,
 }
 
 /// What an agent is told.
@@ -57,6 +59,19 @@ pub struct AgentConfig {
     pub reflink: bool,
     /// Sizes.
     pub tuning: Tuning,
+    /// Who this is for programs, if that is the same after a restart; `None`: another one each time.
+    pub holder_key: Option<HolderKey>,
+    /// What may be used of a processor and of disks.
+    pub budget: Budget,
+}
+
+/// What may be used of a processor and of disks. The default is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Budget {
+    /// Thousandths of a core.
+    pub cpu_millis: Option<u32>,
+    /// Reading the application's files, in bytes a second.
+    pub read_bytes_per_second: Option<u64>,
 }
 
 impl AgentConfig {

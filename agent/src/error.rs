@@ -49,6 +49,14 @@ pub enum AgentError {
     /// The repository or its store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The lineage goes on from a checkpoint that can't be found.
+    #[error("lineage {lineage} goes on from checkpoint {sequence}, and the store shows no state of it: nothing may start on less")]
+    Vanished {
+        /// Its name.
+        lineage: String,
+        /// The checkpoint.
+        sequence: u64,
+    },
     /// Restoring failed.
     #[error(transparent)]
     Restore(#[from] RestoreError),
@@ -75,4 +83,12 @@ pub enum AgentError {
     /// A thread could not be started, or ended by itself.
     #[error("a thread could not be run: {0}")]
     Thread(String),
+}
+
+impl AgentError {
+    /// Whether another holder has the lineage now, or is known to have taken it over.
+    #[must_use]
+    pub const fn is_fenced(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Fenced { .. }) | Self::Refused(Refusal::Overtaken { .. }))
+    }
 }

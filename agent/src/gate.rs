@@ -5,26 +5,28 @@ use crate::agent::{Agent, Parts, last_of};
 use crate::capture::{Job, Root, Setting};
 use crate::clock::SystemClock;
 use crate::config::AgentConfig;
+use crate::governor::Governor;
+use crate::history::{self, Newest, PassedOver};
 use crate::scratch::{LineageScratch, Memory};
 use crate::status::{LastCheckpoint, Phase, Restored, Status};
 use crate::watch::{Ear, Watch};
 use crate::{AgentError, capture, marker, thread};
 use holdfast_core::checkpoint::Quality;
-use holdfast_core::disk::{Decision, Found, Marker, MarkerState, Stored, decide};
-use holdfast_core::id::{HolderKey, LineageId, RootId, VolumeId};
-use holdfast_store::StoreError;
+use holdfast_core::disk::{Decision, Found, Marker, MarkerState, decide};
+use holdfast_core::id::{HolderKey, LineageId, VolumeId};
 use holdfast_store::capture::{Clock, Dirt};
-use holdfast_store::log::{Entry, Log, Selector};
+use holdfast_store::log::Log;
 use holdfast_store::reader::Reader;
-use holdfast_store::record::Checkpoint;
-use holdfast_store::restore::{Extra, Options, Progress, Restore, Stats, Target, compare, restore};
+use holdfast_store::restore::Progress;
 use holdfast_store::seal::Domain;
 use holdfast_store::transport::Transport;
 use holdfast_store::write::{Opening, Session, Takeover};
+use restore::{Wanted, no_checkpoint};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
 use tokio::sync::watch;
+
+mod restore;
 
 /// An agent whose application may start.
 #[derive(Debug)]
@@ -71,32 +73,54 @@ pub async fn prepare(
     let log = Log::new(Arc::clone(&transport), Arc::clone(&domain), lineage);
     let gate = Gate { config, lineage, log, scratch, roots, status, cancel: Arc::default() };
     // nothing is claimed for a disk that a person must decide about
-    let (found, _) = gate.look().await?;
+    let seen = gate.look().await?;
     let reader = Reader::new(transport, domain, tokio::runtime::Handle::current(), Some(Arc::clone(gate.scratch.packs())));
-    let (session, opening) = gate.claim(Arc::new(reader)).await?;
-    let last = gate.last(&session).await?;
-    let claimed = Claimed { session, opening, last };
+    let (session, opening) = gate.claim(Arc::new(reader), None).await?;
     // the log may have moved until it was claimed; now it can't any more
-    let (_, decision) = gate.look().await?;
-    let volume = volume_of(&found)?;
+    let Seen { decision, passed_over, state, .. } = gate.look().await?;
+    if session.base() != 0 && !state {
+        return Err(AgentError::Vanished { lineage: gate.config.lineage.clone(), sequence: session.base() });
+    }
+    let volume = volume_of(&seen.found)?;
     let (watch, ear) = Watch::new(&gate.config.paths, gate.config.watches_max);
     let setting = Setting {
         roots: Arc::clone(&gate.roots),
         volume,
         watch,
+        governor: Governor::new(gate.config.budget),
         cancel: Arc::clone(&gate.cancel),
         scratch: gate.scratch.directory().to_owned(),
         encoders: gate.config.tuning.encoders,
         clones: gate.config.reflink.then(Arc::default),
         partial_after: gate.config.partial_after,
     };
+    let last = gate.last(&session).await?;
+    let claimed = Claimed { session, opening, last };
+    let wanted = |sequence, passed_over| Wanted { sequence, passed_over, progress };
     match decision {
-        Decision::Restore(sequence) => gate.restore(claimed, setting, ear, sequence, progress).await,
+        Decision::Restore(sequence) => gate.restore(claimed, setting, ear, wanted(sequence, passed_over)).await,
+        Decision::Replace(sequence) => {
+            let claimed = gate.branch_off(claimed, &setting, sequence).await?;
+            gate.restore(claimed, setting, ear, wanted(sequence, None)).await
+        }
+        Decision::GoBack(sequence) => {
+            let claimed = gate.go_back(claimed, sequence).await?;
+            gate.restore(claimed, setting, ear, wanted(sequence, None)).await
+        }
         Decision::Begin | Decision::Continue => {
             gate.mark(claimed.session.generation(), volume, MarkerState::Ready)?;
             Ok(Prepared { agent: gate.agent(claimed, setting, ear, false), restored: None })
         }
     }
+}
+
+/// What is on disk and in the store, and what to do about it.
+struct Seen {
+    found: Vec<Found>,
+    decision: Decision,
+    passed_over: Option<PassedOver>,
+    /// Whether the store has a state at all.
+    state: bool,
 }
 
 /// The volume that the first marked state root names, or a new one.
@@ -114,41 +138,57 @@ pub(crate) fn random() -> Result<[u8; 16], AgentError> {
 }
 
 impl Gate {
-    /// What is on disk, and what to do about it.
-    async fn look(&self) -> Result<(Vec<Found>, Decision), AgentError> {
+    async fn look(&self) -> Result<Seen, AgentError> {
         let find = |root: &Root| {
-            marker::find(&root.path.label, &root.dir)
+            marker::find(&root.path.label, &root.dir, root.path.read_only)
                 .map_err(|source| AgentError::StatePath { path: root.path.path.clone(), source })
         };
         let found = self.roots.iter().map(find).collect::<Result<Vec<_>, _>>()?;
-        let stored = self.stored().await?;
+        let newest = history::newest(&self.log, self.config.clean_only).await?;
+        let stored = newest.map(|newest: Newest| newest.stored);
         let decision = decide(self.lineage, &found, stored, self.config.choices)?;
-        tracing::debug!(?found, ?stored, choices = ?self.config.choices, ?decision, "looked at the disk");
-        Ok((found, decision))
+        tracing::debug!(?found, ?newest, choices = ?self.config.choices, ?decision, "looked at the disk");
+        let passed_over = newest.and_then(|newest| newest.passed_over);
+        Ok(Seen { found, decision, passed_over, state: stored.is_some() })
     }
 
-    /// The newest state that the store could give back.
-    async fn stored(&self) -> Result<Option<Stored>, AgentError> {
-        let mark = match self.log.find(Selector::Newest, self.config.clean_only).await? {
-            Some(mark) => mark,
-            // better a fuzzy one than none
-            None => match self.log.find(Selector::Newest, false).await? {
-                Some(mark) => mark,
-                None => return Ok(None),
-            },
-        };
-        let record = self.log.read_body(mark.sequence).await?;
-        let volume = record.checkpoint().and_then(|checkpoint| checkpoint.volume);
-        Ok(Some(Stored { sequence: mark.sequence, generation: record.generation, volume }))
+    /// Captures what the disk holds, which stays as a branch, and goes back to a checkpoint. The disk is marked before: if this is cut short, it is
+    /// gone on with.
+    async fn branch_off(&self, claimed: Claimed, setting: &Setting, sequence: u64) -> Result<Claimed, AgentError> {
+        let Claimed { mut session, opening, .. } = claimed;
+        self.mark(session.generation(), setting.volume, MarkerState::Restoring(sequence))?;
+        let dirt = setting.roots.iter().map(|root| (root.path.label.clone(), Dirt::all())).collect();
+        let job = Job { dirt, foreign: true, always: true };
+        let setting = setting.clone();
+        let (session, done) = thread::run("branch", move || {
+            let done = capture::run(&mut session, &setting, &job);
+            (session, done)
+        })
+        .await?;
+        let branch = done?.checkpoint.as_ref().map(last_of);
+        tracing::warn!(
+            lineage = %self.config.lineage, branch = ?branch.map(|branch| branch.sequence), sequence,
+            "what the disk holds was captured as a branch; the repository's state takes its place, as the policy says"
+        );
+        self.go_back(Claimed { session, opening, last: None }, sequence).await
+    }
+
+    /// Claims the lineage once more, with an older checkpoint as its state.
+    async fn go_back(&self, claimed: Claimed, sequence: u64) -> Result<Claimed, AgentError> {
+        let reader = Arc::clone(claimed.session.reader());
+        drop(claimed);
+        let (session, opening) = self.claim(reader, Some(sequence)).await?;
+        let last = self.last(&session).await?;
+        Ok(Claimed { session, opening, last })
     }
 
     /// Claims the lineage; also returns how to claim it again.
-    async fn claim(&self, reader: Arc<Reader>) -> Result<(Session, Opening), AgentError> {
+    async fn claim(&self, reader: Arc<Reader>, back_to: Option<u64>) -> Result<(Session, Opening), AgentError> {
         let memory = self.scratch.recall();
-        let holder_key = HolderKey::new(random()?);
+        let holder_key = self.config.holder_key.map_or_else(|| random().map(HolderKey::new), Ok)?;
         // this place's last holder is gone: its lock is ours
         let takeover = match self.config.takeover {
-            Takeover::Polite(None) => Takeover::Polite(memory.map(|memory| memory.holder_key)),
+            Takeover::Polite(None) => Takeover::Polite(self.config.holder_key.or(memory.map(|memory| memory.holder_key))),
             other => other,
         };
         let opening = Opening {
@@ -159,6 +199,7 @@ impl Gate {
             holder_key,
             takeover,
             watermark: memory.map(|memory| memory.watermark),
+            back_to,
             tuning: self.config.tuning.clone(),
             now: SystemClock.now(),
         };
@@ -166,7 +207,7 @@ impl Gate {
         if let Some(head) = session.head() {
             self.scratch.remember(Memory { watermark: (head.sequence, head.hash), holder_key });
         }
-        Ok((session, Opening { takeover: Takeover::Polite(Some(holder_key)), ..opening }))
+        Ok((session, Opening { takeover: Takeover::Polite(Some(holder_key)), back_to: None, ..opening }))
     }
 
     /// The checkpoint that a session goes on from: the newest durable state, until there is another.
@@ -185,8 +226,8 @@ impl Gate {
     }
 
     fn mark(&self, generation: u64, volume: VolumeId, state: MarkerState) -> Result<(), AgentError> {
-        let marker = Marker { lineage: self.lineage, generation, volume, state };
-        for root in self.roots.iter() {
+        let marker = Marker { lineage: self.lineage, generation, volume, state, holder: self.config.holder_key };
+        for root in self.roots.iter().filter(|root| !root.path.read_only) {
             let failed = |source| AgentError::StatePath { path: root.path.path.clone(), source };
             marker::write(&root.dir, &marker).map_err(failed)?;
         }
@@ -196,139 +237,5 @@ impl Gate {
     fn agent(self, Claimed { session, opening, last }: Claimed, setting: Setting, ear: Ear, restored: bool) -> Agent {
         let Self { config, scratch, status, .. } = self;
         Agent::new(Parts { config, opening, scratch, session, setting, ear, status, last }, restored)
-    }
-
-    async fn restore(
-        self,
-        claimed: Claimed,
-        setting: Setting,
-        ear: Ear,
-        sequence: u64,
-        progress: Arc<Progress>,
-    ) -> Result<Prepared, AgentError> {
-        let Claimed { session, opening, .. } = claimed;
-        let began = Instant::now();
-        self.status.send_modify(|status| status.phase = Phase::Restoring);
-        self.mark(session.generation(), setting.volume, MarkerState::Restoring(sequence))?;
-        let entry = self.log.read(sequence).await?;
-        let checkpoint = entry.record.checkpoint().ok_or_else(|| no_checkpoint(sequence))?.clone();
-        tracing::info!(lineage = %self.config.lineage, sequence, entries = checkpoint.totals.entries(), bytes = checkpoint.totals.bytes, "restoring");
-        let work = RestoreWork {
-            targets: self.roots.iter().map(target).collect(),
-            options: Options { extra: Extra::Remove, special: self.config.special, ..Options::default() },
-            cancel: Arc::clone(&self.cancel),
-            reader: Arc::clone(session.reader()),
-            checkpoint: checkpoint.clone(),
-            progress,
-        };
-        let (work, stats) = thread::run("restore", move || {
-            let stats = work.restore(&entry);
-            (work, stats)
-        })
-        .await?;
-        let stats = stats?;
-        // while it is proven what the files hold, the system writes them to the disk; only then is the directory marked as whole
-        let synced = thread::run("sync", sync(&work.targets));
-        let (proven, synced) = tokio::join!(prove(session, setting, work, sequence, &stats), synced);
-        let (session, setting, proof, last) = proven?;
-        synced??;
-        self.mark(session.generation(), setting.volume, MarkerState::Ready)?;
-        let restored = Restored {
-            sequence,
-            last_close: checkpoint.interval.last_close,
-            root: checkpoint.root,
-            root_on_disk: proof,
-            entries: stats.entries,
-            written_bytes: stats.written_bytes,
-            fetched_bytes: stats.fetched_bytes,
-            took: began.elapsed(),
-            deviations: stats.deviations,
-        };
-        Ok(Prepared { agent: self.agent(Claimed { session, opening, last }, setting, ear, true), restored: Some(restored) })
-    }
-}
-
-fn no_checkpoint(sequence: u64) -> StoreError {
-    StoreError::Missing { object: format!("record {sequence}"), what: "the checkpoint to restore".to_owned() }
-}
-
-fn target(root: &Root) -> Target {
-    Target { label: root.path.label.clone(), dir: Arc::clone(&root.dir), filter: root.path.filter.clone() }
-}
-
-struct RestoreWork {
-    targets: Vec<Target>,
-    options: Options,
-    cancel: Arc<AtomicBool>,
-    reader: Arc<Reader>,
-    checkpoint: Checkpoint,
-    progress: Arc<Progress>,
-}
-
-impl RestoreWork {
-    fn restore(&self, entry: &Entry) -> Result<Stats, AgentError> {
-        let object = holdfast_store::tree::Object::Record { lineage: entry.record.lineage, sequence: entry.record.sequence };
-        self.reader.know_record(object, Arc::clone(&entry.document));
-        let stats = restore(&Restore {
-            reader: &self.reader,
-            roots: &self.checkpoint.roots,
-            totals: &self.checkpoint.totals,
-            targets: &self.targets,
-            options: &self.options,
-            cancel: &self.cancel,
-            progress: &self.progress,
-        })?;
-        Ok(stats)
-    }
-}
-
-/// Has the system write what it holds of the targets' file systems.
-fn sync(targets: &[Target]) -> impl FnOnce() -> Result<(), AgentError> + Send + use<> {
-    let targets: Vec<_> = targets.iter().map(|target| (target.label.clone(), Arc::clone(&target.dir))).collect();
-    move || {
-        for (label, dir) in targets {
-            rustix::fs::syncfs(dir.fd()).map_err(|error| AgentError::StatePath { path: label.into(), source: error.into() })?;
-        }
-        Ok(())
-    }
-}
-
-/// Computes the root of what is on disk, as the first capture of what was restored: one pass over the files serves for both. The checkpoint that
-/// comes of it holds the new inodes' stamps, so that no later start has to read the files again.
-async fn prove(
-    mut session: Session,
-    setting: Setting,
-    work: RestoreWork,
-    sequence: u64,
-    stats: &Stats,
-) -> Result<(Session, Setting, RootId, Option<LastCheckpoint>), AgentError> {
-    let dirt = setting.roots.iter().map(|root| (root.path.label.clone(), Dirt::all())).collect();
-    let job = Job { dirt, foreign: true, always: true };
-    let (session, setting, done) = thread::run("prove", move || {
-        let done = capture::run(&mut session, &setting, &job);
-        (session, setting, done)
-    })
-    .await?;
-    // the state that was restored is the newest durable one, as a checkpoint of this generation
-    let last = done?.checkpoint.as_ref().map(last_of);
-    let asked = work.checkpoint.root;
-    let found = session.root().ok_or_else(|| no_checkpoint(sequence))?;
-    if found == asked {
-        return Ok((session, setting, found, last));
-    }
-    // what could not be restored as it was is known; anything else is a failure
-    let comparison = thread::run("compare", move || compare(&work.reader, &work.checkpoint.roots, &work.targets)).await??;
-    let known = |path: &[u8]| stats.deviations.iter().any(|deviation| deviation.path == path);
-    match comparison.deviations.iter().find(|deviation| !known(&deviation.path)) {
-        None if stats.deviation_count > 0 => Ok((session, setting, found, last)),
-        first => Err(AgentError::NotProven {
-            sequence,
-            asked: asked.to_string(),
-            found: found.to_string(),
-            first: first.map_or_else(
-                || "none that could be told".to_owned(),
-                |first| format!("{}: {}", holdfast_store::disk::display(&first.path), first.what),
-            ),
-        }),
     }
 }

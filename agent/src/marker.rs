@@ -21,6 +21,8 @@ struct Written {
     state: String,
     #[serde(default)]
     sequence: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    holder: Option<String>,
 }
 
 fn invalid() -> io::Error {
@@ -38,7 +40,9 @@ fn decode(bytes: &[u8]) -> io::Result<Marker> {
         _ => return Err(invalid()),
     };
     let (Ok(lineage), Ok(volume)) = (written.lineage.parse(), written.volume.parse()) else { return Err(invalid()) };
-    Ok(Marker { lineage, generation: written.generation, volume, state })
+    // who marked it matters only to that one
+    let holder = written.holder.and_then(|holder| holder.parse().ok());
+    Ok(Marker { lineage, generation: written.generation, volume, state, holder })
 }
 
 fn encode(marker: &Marker) -> io::Result<Vec<u8>> {
@@ -47,7 +51,8 @@ fn encode(marker: &Marker) -> io::Result<Vec<u8>> {
         MarkerState::Restoring(sequence) => ("restoring", sequence),
     };
     let (lineage, volume) = (marker.lineage.to_string(), marker.volume.to_string());
-    let written = Written { lineage, generation: marker.generation, volume, state: state.to_owned(), sequence };
+    let holder = marker.holder.map(|holder| holder.to_string());
+    let written = Written { lineage, generation: marker.generation, volume, state: state.to_owned(), sequence, holder };
     Ok(serde_json::to_vec(&written)?)
 }
 
@@ -109,27 +114,28 @@ fn write_file(dir: &Dir, bytes: &[u8]) -> io::Result<()> {
     Ok(rustix::fs::renameat(dir.fd(), FILE_NEW, dir.fd(), FILE)?)
 }
 
-/// A state root as it is found.
+/// A state root as it is found. One that is only read has no marker, whatever is written on it.
 ///
 /// # Errors
 /// If it can't be read.
-pub fn find(label: &str, dir: &Dir) -> io::Result<Found> {
+pub fn find(label: &str, dir: &Dir, read_only: bool) -> io::Result<Found> {
     let mut is_empty = true;
     dir.names(|name| {
         is_empty &= OWN_NAMES.contains(&name);
         Ok(())
     })?;
-    Ok(Found { label: label.to_owned(), marker: read(dir)?, is_empty })
+    let marker = if read_only { None } else { read(dir)? };
+    Ok(Found { label: label.to_owned(), marker, is_empty, read_only })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use holdfast_core::id::{LineageId, VolumeId};
+    use holdfast_core::id::{HolderKey, LineageId, VolumeId};
     use std::path::Path;
 
     fn marker(state: MarkerState) -> Marker {
-        Marker { lineage: LineageId::new([1; 16]), generation: 7, volume: VolumeId::new([2; 16]), state }
+        Marker { lineage: LineageId::new([1; 16]), generation: 7, volume: VolumeId::new([2; 16]), state, holder: Some(HolderKey::new([3; 16])) }
     }
 
     fn check(path: &Path) {
@@ -139,12 +145,12 @@ mod tests {
             write(&dir, &marker(state)).expect("writable");
             assert_eq!(read(&dir).expect("readable"), Some(marker(state)));
         }
-        let found = find("data", &dir).expect("readable");
+        let found = find("data", &dir, false).expect("readable");
         assert!(found.is_empty, "a marker is not content");
         std::fs::create_dir(path.join("lost+found")).expect("a directory");
-        assert!(find("data", &dir).expect("readable").is_empty, "nor is lost+found");
+        assert!(find("data", &dir, false).expect("readable").is_empty, "nor is lost+found");
         std::fs::write(path.join("x"), b"").expect("a file");
-        assert!(!find("data", &dir).expect("readable").is_empty);
+        assert!(!find("data", &dir, false).expect("readable").is_empty);
     }
 
     #[test]
@@ -159,7 +165,7 @@ mod tests {
         let dir = Dir::open_root(directory.path()).expect("a directory");
         write_file(&dir, &encode(&marker(MarkerState::Ready)).expect("JSON")).expect("writable");
         assert_eq!(read(&dir).expect("readable"), Some(marker(MarkerState::Ready)));
-        assert!(find("data", &dir).expect("readable").is_empty);
+        assert!(find("data", &dir, false).expect("readable").is_empty);
     }
 
     #[test]

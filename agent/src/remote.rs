@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The store behind a coordinator: for whoever holds a grant and no credentials of the store.
 
+use crate::connection::Tokens;
 use crate::grant::GrantToken;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -11,7 +12,6 @@ use holdfast_store::name::Name;
 use holdfast_store::transport::{Body, Created, Failure, Page, Range, Transport, TransportError};
 use std::future::Future;
 use std::time::Duration;
-use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 
@@ -26,7 +26,7 @@ const OBJECT_BYTES_MAX: usize = 32 << 20;
 pub struct RemoteTransport {
     client: ObjectServiceClient<Channel>,
     grant: GrantToken,
-    bearer: Option<MetadataValue<Ascii>>,
+    tokens: Tokens,
     location: String,
 }
 
@@ -41,13 +41,13 @@ impl RemoteTransport {
     #[must_use]
     pub fn new(channel: Channel, grant: impl Into<GrantToken>) -> Self {
         let client = ObjectServiceClient::new(channel).max_decoding_message_size(OBJECT_BYTES_MAX);
-        Self { client, grant: grant.into(), bearer: None, location: "the coordinator's store".to_owned() }
+        Self { client, grant: grant.into(), tokens: Tokens::none(), location: "the coordinator's store".to_owned() }
     }
 
     /// With what is sent as `authorization`, if the coordinator asks for it.
     #[must_use]
-    pub fn authorized(self, bearer: Option<MetadataValue<Ascii>>) -> Self {
-        Self { bearer, ..self }
+    pub fn authorized(self, tokens: Tokens) -> Self {
+        Self { tokens, ..self }
     }
 
     /// With where the coordinator is, for people.
@@ -59,9 +59,7 @@ impl RemoteTransport {
     fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.metadata_mut().insert_bin(GRANT_HEADER, self.grant.header());
-        if let Some(bearer) = &self.bearer {
-            request.metadata_mut().insert("authorization", bearer.clone());
-        }
+        self.tokens.put(request.metadata_mut());
         request
     }
 }

@@ -20,91 +20,124 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+mod caller;
 mod error;
 mod link;
 mod machine;
 mod report;
 
+pub use caller::{Caller, Notice, Notices, Offer, Start, Who};
 pub use error::SessionError;
 use link::{Link, Welcomed};
 
 /// How long the coordinator has to take the last report.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Who opens a session, and for what.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Who {
-    /// The domain's name.
-    pub domain: String,
-    /// The lineage's.
-    pub lineage: String,
-    /// Who this is, for people.
-    pub holder: String,
-}
-
 type Connecting = Pin<Box<dyn Future<Output = Result<(Link, Welcomed), SessionError>> + Send>>;
 
 /// An open session.
 pub struct Session {
     connection: Connection,
-    who: Who,
-    instance: [u8; 16],
+    caller: Caller,
+    notices: Notices,
     machine: Machine,
     link: Option<Link>,
     connecting: Option<Connecting>,
     flushes: JoinSet<(u64, Result<u64, String>)>,
     granted: Granted,
     owner: OwnerId,
+    offer: Offer,
     token: GrantToken,
     reported: Option<report::Gist>,
+    /// When the pod that this is in will be gone.
+    stopping: watch::Receiver<Option<Monotonic>>,
 }
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Session({:?}, {}/{})", self.connection, self.who.domain, self.who.lineage)
+        write!(f, "Session({}, {:?})", self.granted.name, self.connection)
     }
 }
 
 impl Session {
-    /// Opens a session, however long it takes for the coordinator to be there. Cancel-safe.
+    /// Opens a session. Tries again, with growing pauses, while the coordinator can't be reached; cancel-safe.
     ///
     /// # Errors
-    /// If the coordinator refuses for good.
+    /// If the coordinator refuses for good, or what it grants can't be used.
     pub async fn open(connection: Connection, who: Who) -> Result<Self, AgentError> {
-        let instance = crate::gate::random()?;
-        let [a, b, c, d, e, f, g, h, ..] = instance;
-        let mut machine = Machine::new(SystemClock.monotonic(), u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+        let refused = std::sync::Arc::new(std::sync::Mutex::new(None));
+        let told = std::sync::Arc::clone(&refused);
+        let (over, mut is_over) = watch::channel(false);
+        let notices = Notices::new(move |notice| match notice {
+            Notice::Failed(error) if error.is_final() => {
+                *told.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
+                over.send_replace(true);
+            }
+            Notice::Failed(error) => tracing::warn!(%error, "no session yet; trying again"),
+            Notice::Waiting { reason, message } => tracing::info!(reason, message, "the coordinator has us wait"),
+        });
+        tokio::select! {
+            session = Self::open_patiently(connection, Caller::new(who)?, notices) => session,
+            _ = is_over.wait_for(|over| *over) => {
+                let error = refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+                Err(error.map_or_else(|| AgentError::Thread("the session's notices ended".to_owned()), AgentError::from))
+            }
+        }
+    }
+
+    /// Opens a session, or goes on with the one that `caller` had, however long it takes: whatever keeps it from being opened is told. Cancel-safe.
+    ///
+    /// # Errors
+    /// If the system has no random numbers.
+    pub async fn open_patiently(connection: Connection, mut caller: Caller, notices: Notices) -> Result<Self, AgentError> {
+        let jitter = u64::from_le_bytes(caller.instance.first_chunk().copied().unwrap_or_default());
+        let mut machine = Machine::new(SystemClock.monotonic(), jitter);
         loop {
             let _ = machine.step(SystemClock.monotonic(), Event::Tick);
-            match Link::open(connection.clone(), who.clone(), instance).await {
+            match Link::open(connection.clone(), caller.clone(), notices.clone()).await {
                 Ok((link, welcomed)) => {
-                    // its first report follows when it is served
                     let _ = machine.step(SystemClock.monotonic(), Event::Welcomed(welcomed.terms));
-                    let _ = machine.step(SystemClock.monotonic(), Event::Changed);
-                    let token = GrantToken::new(&welcomed.granted.token);
-                    let (granted, owner) = (welcomed.granted, welcomed.owner);
-                    let (connecting, flushes) = (None, JoinSet::new());
-                    let link = Some(link);
+                    let Welcomed { granted, owner, offer, session, .. } = welcomed;
+                    caller.welcomed(session);
+                    let (token, flushes) = (GrantToken::new(&granted.token), JoinSet::new());
+                    let (link, connecting, reported) = (Some(link), None, None);
+                    let (_, stopping) = watch::channel(None);
                     return Ok(Self {
                         connection,
-                        who,
-                        instance,
+                        caller,
+                        notices,
                         machine,
                         link,
                         connecting,
                         flushes,
                         granted,
                         owner,
+                        offer,
                         token,
-                        reported: None,
+                        reported,
+                        stopping,
                     });
                 }
-                Err(error) if error.is_final() => return Err(error.into()),
-                Err(error) => tracing::warn!(%error, "no session yet; trying again"),
+                Err(error) => {
+                    caller.refused(&error);
+                    notices.tell(Notice::Failed(error));
+                }
             }
             let _ = machine.step(SystemClock.monotonic(), Event::Lost);
             sleep_until(machine.deadline()).await;
         }
+    }
+
+    /// Passes on when the pod that this is in will be gone, as soon as that is known.
+    #[must_use]
+    pub fn heeding(self, stopping: watch::Receiver<Option<Monotonic>>) -> Self {
+        Self { stopping, ..self }
+    }
+
+    /// What the coordinator said about this start.
+    #[must_use]
+    pub const fn offer(&self) -> Offer {
+        self.offer
     }
 
     /// What was granted.
@@ -123,19 +156,21 @@ impl Session {
     #[must_use]
     pub fn transport(&self) -> RemoteTransport {
         RemoteTransport::new(self.connection.channel(), self.token.clone())
-            .authorized(self.connection.bearer().cloned())
+            .authorized(self.connection.tokens().clone())
             .at(self.connection.url())
     }
 
-    /// Says how the agent is and passes on what it is asked, until `stop`; then says it once more and ends the session in good order.
+    /// Says how the agent is and passes on what it is asked, until `stop`; then says it once more and ends the session in good order. Returns
+    /// what it takes to go on with it.
     pub async fn serve(
         mut self,
         mut status: watch::Receiver<Status>,
         commands: mpsc::Sender<Command>,
         stop: impl Future<Output = ()>,
-    ) {
+    ) -> Caller {
         let mut stop = pin!(stop);
-        let mut told = true;
+        let (mut told, mut heeding) = (true, true);
+        self.say_stopping();
         loop {
             let wake = self.machine.deadline();
             let event = tokio::select! {
@@ -150,6 +185,11 @@ impl Session {
                     told = changed.is_ok();
                     self.changed(&status)
                 }
+                changed = self.stopping.changed(), if heeding => {
+                    heeding = changed.is_ok();
+                    self.say_stopping();
+                    Event::Tick
+                }
                 () = sleep_until(wake) => Event::Tick,
             };
             for action in self.machine.step(SystemClock.monotonic(), event) {
@@ -160,6 +200,7 @@ impl Session {
         if let Some(link) = self.link.take() {
             link.close(FAREWELL).await;
         }
+        self.caller
     }
 
     /// Lag grows all the time; only what is worth a message of its own is news.
@@ -179,10 +220,13 @@ impl Session {
                 tracing::info!(session = ?self, "the session is open again");
                 self.link = Some(link);
                 self.token.renew(&welcomed.granted.token);
+                self.caller.welcomed(welcomed.session);
+                self.say_stopping();
                 Event::Welcomed(welcomed.terms)
             }
             Err(error) => {
-                tracing::warn!(%error, "no session; trying again");
+                self.caller.refused(&error);
+                self.notices.tell(Notice::Failed(error));
                 self.link = None;
                 Event::Lost
             }
@@ -209,7 +253,7 @@ impl Session {
             Action::Connect => {
                 // the old connection stays until the new one is there: so the coordinator never takes this agent for gone
                 self.flushes.abort_all();
-                self.connecting = Some(Box::pin(Link::open(self.connection.clone(), self.who.clone(), self.instance)));
+                self.connecting = Some(Box::pin(Link::open(self.connection.clone(), self.caller.clone(), self.notices.clone())));
             }
             Action::Report => self.report(status),
             Action::Flush { id, within } => {
@@ -233,6 +277,14 @@ impl Session {
         };
         self.reported = Some(gist);
         self.say(session_request::Event::Status(report));
+    }
+
+    /// What is granted must outlive the pod's grace, since its token may not.
+    fn say_stopping(&self) {
+        let Some(gone_at) = *self.stopping.borrow() else { return };
+        let left = gone_at.since(SystemClock.monotonic());
+        let grace_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        self.say(session_request::Event::Stopping(v1::Stopping { grace_ms }));
     }
 
     /// What can't be sent belongs to a session that is about to end: hearing of it will say so.

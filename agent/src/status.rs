@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What an agent says of itself.
 
+use crate::history::PassedOver;
 use holdfast_core::checkpoint::{Quality, Totals};
 use holdfast_core::id::RootId;
 use holdfast_core::time::Timestamp;
@@ -47,6 +48,19 @@ pub struct Status {
     pub trouble: Option<String>,
     /// Directories that are watched.
     pub watched: u64,
+    /// What the start restored.
+    pub restored: Option<Brief>,
+}
+
+/// What a start restored, in short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Brief {
+    /// The checkpoint.
+    pub sequence: u64,
+    /// The end of its capture.
+    pub last_close: Timestamp,
+    /// Newer ones that are not clean, and so were left out.
+    pub passed_over: Option<PassedOver>,
 }
 
 /// The newest checkpoint.
@@ -81,6 +95,8 @@ pub struct Restored {
     pub fetched_bytes: u64,
     /// How long it took, until it was proven.
     pub took: Duration,
+    /// Newer checkpoints that are not clean, and so were left out.
+    pub passed_over: Option<PassedOver>,
     /// What could not be restored as it was.
     pub deviations: Vec<holdfast_store::restore::Deviation>,
 }

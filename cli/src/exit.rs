@@ -4,6 +4,7 @@
 use crate::connection::Remote;
 use crate::output::{OutputError, note};
 use holdfast_agent::AgentError;
+use holdfast_core::disk::Refusal;
 use holdfast_proto::problem::Reason;
 use holdfast_store::StoreError;
 use holdfast_store::probe::ProbeError;
@@ -62,7 +63,27 @@ impl Exit {
         if error.downcast_ref::<OutputError>().is_some_and(OutputError::is_closed) {
             return Self::ok();
         }
-        Self { code: code_of(error), message: Some(format!("{error:#}")) }
+        let hint = match error.downcast_ref::<AgentError>() {
+            Some(AgentError::Refused(refusal)) => hint(refusal),
+            _ => "",
+        };
+        Self { code: code_of(error), message: Some(format!("{error:#}{hint}")) }
+    }
+}
+
+/// What to do about a disk that was refused.
+const fn hint(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::HalfRestored { .. } => ": finish it with --resume, or empty the directory",
+        Refusal::OtherLineage { .. } => ": use that one's name, or another directory",
+        Refusal::Unmarked { .. } => {
+            ": keep the disk's with --adopt-disk, or start with an empty directory to restore the repository's"
+        }
+        Refusal::Diverged { .. } => {
+            "; keep the disk's state with --adopt-disk, or empty the directory to restore the repository's"
+        }
+        Refusal::Mixed { .. } => "; if that is as it should be, use --adopt-disk",
+        _ => "",
     }
 }
 

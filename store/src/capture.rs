@@ -114,6 +114,11 @@ pub struct Request<'a> {
 pub trait Observer: Sync + fmt::Debug {
     /// All names of the directory at this path below the state path are going to be compared.
     fn entering(&self, label: &str, path: &[u8]);
+
+    /// So many bytes of a file were read. A capture that is to go slower waits here, and where it enters.
+    fn read(&self, bytes: u64) {
+        let _ = bytes;
+    }
 }
 
 /// What a capture found.

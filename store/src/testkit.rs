@@ -103,6 +103,7 @@ impl Lab {
             holder_key: HolderKey::new([holder; 16]),
             takeover: Takeover::SameOwner,
             watermark: None,
+            back_to: None,
             tuning: self.tuning.clone(),
             now: SystemClock.now(),
         };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Why there is no session.
 
+use crate::connection::TokenError;
 use crate::grant::GrantError;
 use holdfast_core::id::ParseIdError;
 use std::time::Duration;
@@ -34,6 +35,9 @@ pub enum SessionError {
         /// What it did.
         what: &'static str,
     },
+    /// There is no token to show.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// Its grant can't be used.
     #[error(transparent)]
     Grant(#[from] GrantError),
@@ -67,7 +71,20 @@ impl SessionError {
                     | Code::Unimplemented
             ),
             Self::Grant(_) | Self::Owner(_) => true,
-            Self::Silent { .. } | Self::Confused { .. } => false,
+            Self::Silent { .. } | Self::Confused { .. } | Self::Token(_) => false,
+        }
+    }
+
+    /// Whether no coordinator has answered at all, or only to say that it can't serve now.
+    #[must_use]
+    pub fn is_silence(&self) -> bool {
+        match self {
+            Self::Refused { answer, .. } => {
+                let broken = std::error::Error::source(&**answer).is_some();
+                broken || matches!(answer.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown)
+            }
+            Self::Silent { .. } | Self::Confused { .. } | Self::Token(_) => true,
+            Self::Grant(_) | Self::Owner(_) => false,
         }
     }
 }

@@ -99,7 +99,7 @@ async fn coordinator(tasks: &mut JoinSet<()>) -> (mpsc::Receiver<Client>, Connec
 }
 
 fn who() -> Who {
-    Who { domain: "default".to_owned(), lineage: "web-0".to_owned(), holder: "a test".to_owned() }
+    Who::of("default", "web-0", "a test")
 }
 
 fn checkpoint(sequence: u64) -> LastCheckpoint {
@@ -123,7 +123,7 @@ async fn a_session_from_hello_to_the_last_word() {
     let (status, seen) = watch::channel(Status::default());
     let (commands, mut asked) = mpsc::channel(4);
     let (stop, stopped) = oneshot::channel::<()>();
-    tasks.spawn(async move { session.serve(seen, commands, async move { drop(stopped.await) }).await });
+    tasks.spawn(async move { session.serve(seen, commands, async move { drop(stopped.await) }).await; });
 
     assert_eq!(client.report().await.live.expect("live").phase(), v1::Phase::Waiting);
     status.send_modify(|status| {

@@ -23,7 +23,7 @@ fn lab_without(limit: usize, exclude: &[&str]) -> Lab {
     let exclude: Vec<String> = exclude.iter().map(|glob| (*glob).to_owned()).collect();
     let filter = Filter::new(&[], &exclude).expect("globs");
     let path = directory.path().to_owned();
-    let path = StatePath { label: "data".to_owned(), path, include: Vec::new(), exclude, filter };
+    let path = StatePath { label: "data".to_owned(), path, include: Vec::new(), exclude, filter, read_only: false };
     let (watch, ear) = Watch::new(&[path], limit);
     watch.entering("data", b"");
     Lab { directory, watch, ear }

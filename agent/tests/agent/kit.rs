@@ -2,6 +2,7 @@
 //! A repository on an S3 server that fails when told to, state directories, and agents on them.
 
 use holdfast_agent::clock::SystemClock;
+use holdfast_agent::config::Budget;
 use holdfast_agent::status::LastCheckpoint;
 use holdfast_agent::{AgentConfig, AgentError, Command, Prepared, Restored, StatePath, Status, prepare};
 use holdfast_core::cadence::Paces;
@@ -68,6 +69,7 @@ pub(crate) fn config(state: &Path, scratch: &Path) -> AgentConfig {
         include: Vec::new(),
         exclude: Vec::new(),
         filter: Filter::default(),
+        read_only: false,
     };
     let millis = Duration::from_millis;
     AgentConfig {
@@ -86,6 +88,8 @@ pub(crate) fn config(state: &Path, scratch: &Path) -> AgentConfig {
         watches_max: 1000,
         reflink: true,
         tuning: Tuning { encoders: 1, ..Tuning::default() },
+        holder_key: None,
+        budget: Budget::default(),
     }
 }
 

@@ -96,7 +96,7 @@ struct Job {
 
 impl Job {
     async fn open(connection: &Connection, granted: Granted, sequence: u64, label: &str, into: &Path) -> anyhow::Result<Self> {
-        let remote = RemoteTransport::new(connection.channel(), granted.token.clone()).authorized(connection.bearer().cloned());
+        let remote = RemoteTransport::new(connection.channel(), granted.token.clone()).authorized(connection.tokens().clone());
         let transport: Arc<dyn Transport> = Arc::new(Retrying::new(Arc::new(remote), Retries::default()));
         let log = Log::new(Arc::clone(&transport), Arc::clone(&granted.domain), granted.lineage);
         let entry = log.read(sequence).await.context("read the checkpoint")?;

@@ -74,7 +74,7 @@ impl PlaceArgs {
 
     async fn attach(&self, url: &str, domain: &str, config: &mut AgentConfig) -> anyhow::Result<Place> {
         let connection = Connection::new(url, self.token()?.as_deref()).map_err(|error| Usage(error.to_string()))?;
-        let who = Who { domain: domain.to_owned(), lineage: config.lineage.clone(), holder: config.holder.clone() };
+        let who = Who::of(domain, &config.lineage, &config.holder);
         let session = Session::open(connection, who).await?;
         config.owner = session.owner();
         if config.takeover == Takeover::Polite(None) {

@@ -22,6 +22,11 @@ pub(crate) struct Receipt {
     pub(crate) written_bytes: u64,
     pub(crate) fetched_bytes: u64,
     pub(crate) took_ms: u64,
+    /// The newest checkpoint, if it was left out because it is not clean, and when it was captured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) passed_over: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) passed_over_captured: Option<String>,
     /// What could not be restored as it was.
     pub(crate) deviations: Vec<String>,
 }
@@ -40,6 +45,8 @@ impl From<&Restored> for Receipt {
             written_bytes: restored.written_bytes,
             fetched_bytes: restored.fetched_bytes,
             took_ms: millis(restored.took),
+            passed_over: restored.passed_over.map(|newer| newer.sequence),
+            passed_over_captured: restored.passed_over.map(|newer| newer.last_close.to_string()),
             deviations: restored.deviations.iter().map(deviation).collect(),
         }
     }
@@ -54,7 +61,10 @@ pub(super) fn line(restored: &Restored) -> String {
     let Restored { sequence, last_close, entries, written_bytes, .. } = restored;
     let proof = if restored.root == restored.root_on_disk { "the disk holds just what was captured" } else { "with deviations" };
     let (bytes, span) = (size(*written_bytes), took(restored.took));
-    format!("restored checkpoint {sequence} of {last_close}: {entries} entries, {bytes} in {span}; {proof}")
+    let newer = restored.passed_over.map_or_else(String::new, |newer| {
+        format!("; checkpoint {} of {} is newer and was left out, since it is not clean", newer.sequence, newer.last_close)
+    });
+    format!("restored checkpoint {sequence} of {last_close}: {entries} entries, {bytes} in {span}; {proof}{newer}")
 }
 
 /// Writes it whole or not at all.

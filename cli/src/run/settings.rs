@@ -4,6 +4,7 @@
 use super::RunArgs;
 use crate::exit::Usage;
 use anyhow::{Context, bail};
+use holdfast_agent::config::Budget;
 use holdfast_agent::{AgentConfig, StatePath};
 use holdfast_core::cadence::Paces;
 use holdfast_core::disk::Choices;
@@ -21,7 +22,7 @@ pub(super) fn config(args: &RunArgs) -> anyhow::Result<AgentConfig> {
     for (index, state) in args.states.iter().enumerate() {
         let (label, path) = labelled(state, index)?;
         let (include, exclude) = (args.include.clone(), args.exclude.clone());
-        paths.push(StatePath { label, path, include, exclude, filter: filter.clone() });
+        paths.push(StatePath { label, path, include, exclude, filter: filter.clone(), read_only: false });
     }
     let lineage = match &args.lineage {
         Some(name) if name.trim().is_empty() => bail!("the name of the lineage is empty"),
@@ -46,7 +47,7 @@ pub(super) fn config(args: &RunArgs) -> anyhow::Result<AgentConfig> {
         owner: owner(args.owner.as_deref()),
         holder: holder(),
         takeover: if args.take_over { Takeover::Anybody } else { Takeover::Polite(None) },
-        choices: Choices { adopt_disk: args.adopt_disk, resume: args.resume, never_restore: args.no_restore },
+        choices: Choices { adopt_disk: args.adopt_disk, resume: args.resume, never_restore: args.no_restore, ..Choices::default() },
         clean_only: !args.accept_fuzzy,
         special: args.special,
         paces: args.every.map_or(Ok(Paces::default()), paces)?,
@@ -56,6 +57,8 @@ pub(super) fn config(args: &RunArgs) -> anyhow::Result<AgentConfig> {
         watches_max: AgentConfig::WATCHES_MAX,
         reflink: !args.no_reflink,
         tuning: Tuning { encoders: cores.min(4), ..Tuning::default() },
+        holder_key: None,
+        budget: Budget::default(),
     })
 }
 

@@ -90,6 +90,7 @@ impl World {
             holder_key: HolderKey::new([9; 16]),
             takeover: Takeover::SameOwner,
             watermark: None,
+            back_to: None,
             tuning,
             now: SystemClock.now(),
         };

@@ -59,6 +59,13 @@ impl Walker<'_> {
         self.emit(Op::Put { target, inode: Box::new(inode), bytes: Bytes::Complete, xattrs: None })
     }
 
+    pub(super) fn note_read(&mut self, bytes: u64) {
+        self.tally.read_bytes += bytes;
+        if let Some(observer) = self.request.observer {
+            observer.read(bytes);
+        }
+    }
+
     /// A file that can't be read: gone, or a problem. What was captured of it stays.
     fn unreadable(&mut self, name: &Name, target: &Target, error: &io::Error) -> Walk<()> {
         match (error.raw_os_error().map(Errno::from_raw_os_error), target) {
@@ -117,7 +124,7 @@ impl Walker<'_> {
             self.buffer.resize(len, 0);
             let read = read_at(fd, &mut self.buffer, 0)?;
             self.buffer.truncate(read);
-            self.tally.read_bytes += read as u64;
+            self.note_read(read as u64);
             let after = info_of(fd)?;
             if after.unchanged_since(&before) && read as u64 == before.size {
                 return Ok(Small { info: after, stable: true, looked });
@@ -131,7 +138,7 @@ impl Walker<'_> {
     fn capture_early(&mut self, name: &Name, early: Early, old: Option<&Inode>, target: Target) -> Walk<()> {
         let Early { info, xattrs, bytes, looked } = early;
         let (xattrs, pending) = self.xattrs(&xattrs);
-        self.tally.read_bytes += bytes.len() as u64;
+        self.note_read(bytes.len() as u64);
         let (content, stored) = self.small_content(&bytes, false, old);
         let inode = self.inode_at(&info, xattrs, Body::File { size: bytes.len() as u64, content }, looked);
         self.captured(self.path_of(name.as_bytes()), info, false);

@@ -214,7 +214,7 @@ impl Walker<'_> {
         let len = usize::try_from(range.end - range.start).unwrap_or(0);
         self.buffer.resize(len, 0);
         let read = large.source.read(&mut self.buffer, range.start).map_err(Reading::Failed)?;
-        self.tally.read_bytes += read as u64;
+        self.note_read(read as u64);
         if read < len {
             large.ended = Some(range.start + read as u64);
         }

@@ -67,6 +67,7 @@ impl World {
             holder_key: HolderKey::new([holder; 16]),
             takeover: Takeover::SameOwner,
             watermark: None,
+            back_to: None,
             tuning: self.tuning.clone(),
             now: Timestamp::from_nanos(1),
         }

@@ -144,6 +144,7 @@ impl Stage<'_> {
             holder_key: HolderKey::new([holder; 16]),
             takeover: Takeover::SameOwner,
             watermark: None,
+            back_to: None,
             // so small that a few changes show everything
             tuning: Tuning { fold_bytes: 24 << 10, fold_after: 4, encoders: 1, ..Tuning::default() },
             now: self.clock.now(),

@@ -43,6 +43,8 @@ pub struct Opening {
     pub takeover: Takeover,
     /// The newest record this place has seen: an older head is refused.
     pub watermark: Option<(u64, RecordHash)>,
+    /// The checkpoint that is to be the state again: what came after it stays as a branch. `None`: the newest.
+    pub back_to: Option<u64>,
     /// Sizes.
     pub tuning: Tuning,
     /// The clock.
@@ -113,6 +115,9 @@ async fn examine(log: &Log, opening: &Opening, head: Option<&Entry>) -> Result<G
         },
     };
     may_take(opening, &newest_claim, matches!(head.record.kind, RecordKind::Seal { .. }))?;
+    if let Some(sequence) = opening.back_to {
+        return back_to(log, sequence).await;
+    }
     // a restore that was claimed and never captured is still to be done
     let pending = match &head.record.kind {
         RecordKind::Claim(claim) if matches!(claim.reason, Reason::Restore | Reason::Undo | Reason::Fork) => Some(claim.reason),
@@ -137,6 +142,15 @@ async fn examine(log: &Log, opening: &Opening, head: Option<&Entry>) -> Result<G
     }
     ground.entry = entry;
     Ok(ground)
+}
+
+/// An older checkpoint as the state: until there is a newer one, whoever claims after this one repeats it.
+async fn back_to(log: &Log, sequence: u64) -> Result<Ground> {
+    let entry = log.read(sequence).await?;
+    if entry.record.checkpoint().is_none_or(|checkpoint| checkpoint.quality == Quality::Partial) {
+        return Err(StoreError::Missing { object: log.name(sequence).to_string(), what: "the checkpoint to go back to".to_owned() });
+    }
+    Ok(Ground { base: sequence, resume: 0, reason: Some(Reason::Restore), entry: Some(entry) })
 }
 
 fn may_take(opening: &Opening, claim: &Claim, sealed: bool) -> Result<()> {

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The agent's process as a pod runs it: against a real coordinator behind TLS and tokens, killed at any moment.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "a test may stop at once")]
+
+mod deaths;
+mod ends;
+mod front;
+mod kit;
+mod outages;
+mod starts;
+mod store;
