@@ -11,7 +11,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 mod tls;
 mod token;
 
-pub use tls::Authorities;
+use tls::Authorities;
 pub use token::{TokenError, Tokens};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

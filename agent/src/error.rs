@@ -50,7 +50,9 @@ pub enum AgentError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The lineage goes on from a checkpoint that can't be found.
-    #[error("lineage {lineage} goes on from checkpoint {sequence}, and the store shows no state of it: nothing may start on less")]
+    #[error(
+        "lineage {lineage} goes on from checkpoint {sequence}, and the store shows no state of it: nothing may start on less"
+    )]
     Vanished {
         /// Its name.
         lineage: String,

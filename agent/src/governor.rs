@@ -49,6 +49,19 @@ struct Buckets {
     read: Option<Bucket>,
 }
 
+impl Buckets {
+    /// How long to rest for the processor time spent so far, and for these bytes.
+    fn rest(&mut self, now: Monotonic, spent: Duration, read_bytes: u64) -> Duration {
+        let cpu = spent.saturating_sub(self.paid).as_secs_f64();
+        self.paid = spent;
+        #[allow(clippy::cast_precision_loss, reason = "a rate need not be exact")]
+        let read = read_bytes as f64;
+        let take =
+            |bucket: &mut Option<Bucket>, amount| bucket.as_mut().map_or(Duration::ZERO, |bucket| bucket.take(now, amount));
+        take(&mut self.cpu, cpu).max(take(&mut self.read, read))
+    }
+}
+
 /// Paces captures. Clones pace together.
 #[derive(Debug, Clone)]
 pub(crate) struct Governor {
@@ -100,12 +113,7 @@ impl Governor {
         }
         let (now, spent) = (SystemClock.monotonic(), processor_time());
         let mut buckets = self.buckets();
-        let cpu = spent.saturating_sub(buckets.paid).as_secs_f64();
-        buckets.paid = spent;
-        let rest_cpu = buckets.cpu.as_mut().map_or(Duration::ZERO, |bucket| bucket.take(now, cpu));
-        #[allow(clippy::cast_precision_loss, reason = "a rate need not be exact")]
-        let rest_read = buckets.read.as_mut().map_or(Duration::ZERO, |bucket| bucket.take(now, read_bytes as f64));
-        let rest = rest_cpu.max(rest_read);
+        let rest = buckets.rest(now, spent, read_bytes);
         if rest < REST_MIN {
             return;
         }
@@ -135,8 +143,7 @@ impl Paced {
     async fn rest(&self, bytes: usize) {
         #[allow(clippy::cast_precision_loss, reason = "a rate need not be exact")]
         let amount = bytes as f64;
-        let rest =
-            self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(SystemClock.monotonic(), amount);
+        let rest = self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(SystemClock.monotonic(), amount);
         if rest < REST_MIN {
             return;
         }
@@ -219,15 +226,17 @@ mod tests {
 
     #[test]
     fn processor_time_is_paid_for_by_rests() {
-        let governor = Governor::new(Budget { cpu_millis: Some(50), read_bytes_per_second: None });
-        let (began, spent) = (Instant::now(), processor_time());
-        let mut sum = 0_u64;
-        while processor_time().saturating_sub(spent) < Duration::from_millis(200) {
-            (0..100_000_u64).for_each(|i| sum = sum.wrapping_mul(31).wrapping_add(i));
-            governor.pace(0);
-        }
-        // the burst is 100 ms of a processor, the other 100 ms take two seconds
-        assert!(began.elapsed() >= Duration::from_millis(1500), "{:?} {sum}", began.elapsed());
+        let cpu = Some(Bucket::new(0.05, at(0)));
+        let mut buckets = Buckets { cpu, paid: Duration::from_secs(1), read: Some(Bucket::new(1000.0, at(0))) };
+        let millis = Duration::from_millis;
+        assert_eq!(
+            buckets.rest(at(0), millis(1100), 0),
+            Duration::ZERO,
+            "what was spent before does not count, and 100 ms are a burst"
+        );
+        assert_eq!(buckets.rest(at(0), millis(1150), 0).as_millis(), 1000);
+        assert_eq!(buckets.rest(at(1000), millis(1150), 7000).as_millis(), 5000, "whatever takes longer");
+        assert!(processor_time() > Duration::ZERO);
     }
 
     #[tokio::test]

@@ -34,7 +34,8 @@ pub(crate) async fn newest(log: &Log, clean_only: bool) -> Result<Option<Newest>
         return Ok(None);
     }
     let head = log.read_body(head).await?;
-    let pinned = matches!(&head.kind, RecordKind::Claim(claim) if matches!(claim.reason, Reason::Restore | Reason::Undo | Reason::Fork));
+    let pinned =
+        matches!(&head.kind, RecordKind::Claim(claim) if matches!(claim.reason, Reason::Restore | Reason::Undo | Reason::Fork));
     let Some(record) = complete(log, head).await? else { return Ok(None) };
     let Some(checkpoint) = record.checkpoint() else { return Ok(None) };
     let (sequence, generation, volume) = (record.sequence, record.generation, checkpoint.volume);

@@ -135,7 +135,13 @@ mod tests {
     use std::path::Path;
 
     fn marker(state: MarkerState) -> Marker {
-        Marker { lineage: LineageId::new([1; 16]), generation: 7, volume: VolumeId::new([2; 16]), state, holder: Some(HolderKey::new([3; 16])) }
+        Marker {
+            lineage: LineageId::new([1; 16]),
+            generation: 7,
+            volume: VolumeId::new([2; 16]),
+            state,
+            holder: Some(HolderKey::new([3; 16])),
+        }
     }
 
     fn check(path: &Path) {

@@ -28,7 +28,6 @@ pub use socket::Question;
 pub use words::Why;
 
 use life::Life;
-use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -47,15 +46,12 @@ pub async fn serve() -> anyhow::Result<()> {
     let heard = socket::Heard { board: board.clone(), stopping, grace: settings.grace };
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
-        let early = AtomicBool::new(true);
         while end.recv().await.is_some() {
-            if early.swap(false, Ordering::Relaxed) {
-                tracing::info!("told to end");
-            }
+            tracing::info!("told to end");
             ending.send_replace(true);
         }
     });
-    let life = Life::new(settings.clone(), board, heeded, ended.clone())?;
+    let life = Life::new(settings.clone(), board, heeded, ended)?;
     // whoever waits for the gate must hear of it as soon as there is something to hear, and not after the first session
     let serving = async {
         match listening.await {

@@ -214,7 +214,8 @@ impl Connection {
         match &self.repository {
             Some(repository) => Arc::clone(repository.transport()),
             None => {
-                let relay = RemoteTransport::new(self.channel.clone(), grant.token.clone()).authorized(self.bearer.0.clone().into());
+                let relay =
+                    RemoteTransport::new(self.channel.clone(), grant.token.clone()).authorized(self.bearer.0.clone().into());
                 Arc::new(Retrying::new(Arc::new(relay), Retries::default()))
             }
         }

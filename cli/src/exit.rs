@@ -83,7 +83,7 @@ const fn hint(refusal: &Refusal) -> &'static str {
             "; keep the disk's state with --adopt-disk, or empty the directory to restore the repository's"
         }
         Refusal::Mixed { .. } => "; if that is as it should be, use --adopt-disk",
-        _ => "",
+        Refusal::Overtaken { .. } => "",
     }
 }
 

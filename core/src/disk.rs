@@ -178,9 +178,8 @@ impl Refusal {
 #[must_use]
 pub fn is_in_use(found: &[Found], place: Option<HolderKey>) -> bool {
     let mut writable = found.iter().filter(|root| !root.read_only).peekable();
-    let ours = |root: &Found| {
-        root.marker.as_ref().is_some_and(|marker| marker.state == MarkerState::Ready && marker.holder == place)
-    };
+    let ours =
+        |root: &Found| root.marker.as_ref().is_some_and(|marker| marker.state == MarkerState::Ready && marker.holder == place);
     place.is_some() && writable.peek().is_some() && writable.all(ours)
 }
 
@@ -199,7 +198,9 @@ pub fn decide(lineage: LineageId, found: &[Found], stored: Option<Stored>, choic
     let goes_on = if stored.is_some() { Decision::Continue } else { Decision::Begin };
     let Some(stored) = stored else { return Ok(goes_on) };
     let resumed = found.iter().find_map(|root| match &root.marker {
-        Some(Marker { state: MarkerState::Restoring(sequence), volume, generation, .. }) => Some((*sequence, *volume, *generation)),
+        Some(Marker { state: MarkerState::Restoring(sequence), volume, generation, .. }) => {
+            Some((*sequence, *volume, *generation))
+        }
         _ => None,
     });
     match resumed {
@@ -272,7 +273,9 @@ fn refuse_foreign(lineage: LineageId, root: &Found, stored: Option<Stored>, choi
         Some(Marker { state: MarkerState::Restoring(sequence), .. }) if !may_finish && !root.is_empty => {
             Err(Refusal::HalfRestored { label, sequence: *sequence })
         }
-        Some(marker) if marker.lineage != lineage && !choices.fresh => Err(Refusal::OtherLineage { label, lineage: marker.lineage }),
+        Some(marker) if marker.lineage != lineage && !choices.fresh => {
+            Err(Refusal::OtherLineage { label, lineage: marker.lineage })
+        }
         _ => Ok(()),
     }
 }
@@ -332,7 +335,13 @@ mod tests {
             "HalfRestored",
         );
         check(root(marker(4, MarkerState::Restoring(7)), true), stored(3, DISK), none, "Restore(9)");
-        let foreign = Some(Marker { lineage: LineageId::new([8; 16]), generation: 1, volume: DISK, state: MarkerState::Ready, holder: None });
+        let foreign = Some(Marker {
+            lineage: LineageId::new([8; 16]),
+            generation: 1,
+            volume: DISK,
+            state: MarkerState::Ready,
+            holder: None,
+        });
         check(root(foreign.clone(), true), stored(4, DISK), none, "OtherLineage");
         check(root(foreign, false), None, Choices { adopt_disk: true, ..none }, "OtherLineage");
     }
@@ -352,8 +361,7 @@ mod tests {
     fn a_policy_decides_where_it_may() {
         let ready = || marker(4, MarkerState::Ready);
         let none = Choices::default();
-        let (disk, store) =
-            (Choices { on_divergence: Prefer::Disk, ..none }, Choices { on_divergence: Prefer::Store, ..none });
+        let (disk, store) = (Choices { on_divergence: Prefer::Disk, ..none }, Choices { on_divergence: Prefer::Store, ..none });
         let older = stored(5, DISK);
         check(root(ready(), false), older, disk, "Continue");
         check(root(ready(), false), older, store, "Replace(9)");

@@ -9,6 +9,7 @@ use std::fmt;
 
 pub mod memory;
 pub mod retry;
+#[cfg(feature = "s3")]
 pub mod s3;
 pub mod settle;
 

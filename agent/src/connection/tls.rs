@@ -20,14 +20,13 @@ use tonic::transport::Uri;
 
 /// A file of certificates: whose signature a coordinator must show.
 #[derive(Debug, Clone)]
-pub struct Authorities {
+pub(super) struct Authorities {
     path: PathBuf,
 }
 
 impl Authorities {
     /// Those of this file.
-    #[must_use]
-    pub fn new(path: &Path) -> Self {
+    pub(super) fn new(path: &Path) -> Self {
         Self { path: path.to_owned() }
     }
 

@@ -14,9 +14,9 @@ use holdfast_store::StoreError;
 use holdfast_store::capture::Dirt;
 use holdfast_store::log::Entry;
 use holdfast_store::reader::Reader;
+use holdfast_store::record::Checkpoint;
 use holdfast_store::restore::{Extra, Options, Progress, Restore, Stats, Target, compare, restore};
 use holdfast_store::tree::{Object, RootItem};
-use holdfast_store::record::Checkpoint;
 use holdfast_store::write::Session;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -97,7 +97,7 @@ impl Gate {
     }
 }
 
-pub(super) fn no_checkpoint(sequence: u64) -> StoreError {
+fn no_checkpoint(sequence: u64) -> StoreError {
     StoreError::Missing { object: format!("record {sequence}"), what: "the checkpoint to restore".to_owned() }
 }
 

@@ -38,8 +38,7 @@ impl Disk {
         for (root, found) in self.roots.iter().zip(&self.found) {
             let Some(marker) = &found.marker else { continue };
             let marker = Marker { holder: Some(settings.holder_key), ..marker.clone() };
-            marker::write(&root.dir, &marker)
-                .map_err(|source| AgentError::StatePath { path: root.path.path.clone(), source })?;
+            marker::write(&root.dir, &marker).map_err(|source| AgentError::StatePath { path: root.path.path.clone(), source })?;
         }
         Ok(())
     }

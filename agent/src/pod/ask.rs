@@ -76,7 +76,8 @@ async fn follow(uid: &str, said: &mut Option<Posted>) -> io::Result<bool> {
 }
 
 fn say(posted: &Posted) {
-    let text = if posted.open { "the application may start".to_owned() } else { format!("{}: {}", posted.reason, posted.message) };
+    let text =
+        if posted.open { "the application may start".to_owned() } else { format!("{}: {}", posted.reason, posted.message) };
     // nobody may be reading: then there is nobody to tell
     let _ = writeln!(io::stdout(), "{text}");
 }

@@ -71,13 +71,9 @@ impl Life {
             Ok(_) => {}
             Err(error) => self.tell(&error),
         }
-        let caller = match Caller::new(Who::by_token(&self.settings.holder)) {
-            Ok(caller) => Some(caller),
-            Err(error) => return self.tell(&error),
-        };
         let mut ended = self.ended.clone();
-        let mut next = caller;
-        while let Some(caller) = next.take() {
+        let mut next = None;
+        while let Some(caller) = next.take().or_else(|| self.caller()) {
             let Some(session) = self.session(caller).await else { break };
             let (outcome, caller) = self.attempt(session).await;
             if matches!(outcome, Outcome::End) {
@@ -91,6 +87,11 @@ impl Life {
             next = caller;
         }
         receipt::write(&self.settings.termination_log, &self.lineage, &self.status.borrow());
+    }
+
+    /// `None`: the system has no random numbers, and nothing can be done here.
+    fn caller(&self) -> Option<Caller> {
+        Caller::new(Who::by_token(&self.settings.holder)).inspect_err(|error| self.tell(error)).ok()
     }
 
     /// Says what went wrong, at the gate, in the log, and to the coordinator.
@@ -173,7 +174,10 @@ impl Life {
         self.status.send_modify(|status| status.phase = Phase::Starting);
         let progress = Arc::new(Progress::default());
         if !self.board.is_open() {
-            self.board.wait("Preparing", "the coordinator has granted the lineage; the volume is being looked at, and restored if it must be");
+            self.board.wait(
+                "Preparing",
+                "the coordinator has granted the lineage; the volume is being looked at, and restored if it must be",
+            );
         }
         let mut ended = self.ended.clone();
         let prepared = tokio::select! {
@@ -208,12 +212,7 @@ impl Life {
         Arc::new(Retrying::new(paced, Retries::default()))
     }
 
-    async fn protect(
-        &mut self,
-        prepared: Prepared,
-        commands: mpsc::Sender<Command>,
-        asked: mpsc::Receiver<Command>,
-    ) -> Outcome {
+    async fn protect(&mut self, prepared: Prepared, commands: mpsc::Sender<Command>, asked: mpsc::Receiver<Command>) -> Outcome {
         if let Some(restored) = &prepared.restored {
             tracing::info!(
                 lineage = self.lineage, sequence = restored.sequence, captured = %restored.last_close, root = %restored.root,
@@ -291,7 +290,10 @@ fn follow<'a>(status: &watch::Sender<Status>, board: &'a Board, progress: &'a Pr
             let restored = status.borrow().restored;
             let what = restored.map_or_else(String::new, |brief| {
                 let newer = brief.passed_over.map_or_else(String::new, |newer| {
-                    format!(", the newest clean one (checkpoint {} of {} is newer and not clean)", newer.sequence, newer.last_close)
+                    format!(
+                        ", the newest clean one (checkpoint {} of {} is newer and not clean)",
+                        newer.sequence, newer.last_close
+                    )
                 });
                 format!("checkpoint {} of {}{newer}", brief.sequence, brief.last_close)
             });

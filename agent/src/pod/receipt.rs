@@ -113,7 +113,8 @@ mod tests {
     fn it_fits_whatever_it_says() {
         let at = |seconds: i64| Timestamp::from_nanos(seconds * 1_000_000_000);
         let last = LastCheckpoint { sequence: 7, last_close: at(100), quality: Quality::Clean, root: RootId::new([0; 32]) };
-        let status = Status { checkpoint: Some(last), trouble: Some("ä".repeat(5000)), phase: Phase::Ended, ..Status::default() };
+        let status =
+            Status { checkpoint: Some(last), trouble: Some("ä".repeat(5000)), phase: Phase::Ended, ..Status::default() };
         let receipt = Receipt::of(&"x".repeat(5000), &status, at(103));
         assert_eq!((receipt.checkpoint, receipt.age_seconds, receipt.clean, receipt.sealed), (7, 3.0, true, true));
         let text = serde_json::to_string(&receipt).expect("JSON");

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The variable that holds the pod's uid: also the name of the socket.
-pub const UID_VARIABLE: &str = "HOLDFAST_POD_UID";
+pub(super) const UID_VARIABLE: &str = "HOLDFAST_POD_UID";
 /// Directories watched in a pod: about 500 bytes of the agent's memory each.
 const WATCHES_MAX: usize = 8192;
 /// No answer of a coordinator for so long, and a start may do without one.
@@ -164,10 +164,7 @@ impl Settings {
             watches_max: WATCHES_MAX,
             tuning: self.tuning(),
             holder_key: Some(self.holder_key),
-            budget: Budget {
-                cpu_millis: Some(policy.cpu_millis),
-                read_bytes_per_second: policy.read_bytes_per_second,
-            },
+            budget: Budget { cpu_millis: Some(policy.cpu_millis), read_bytes_per_second: policy.read_bytes_per_second },
         }
     }
 
@@ -186,7 +183,9 @@ fn policy(text: &str) -> Result<PodConfig, SettingsError> {
     let parsed: PodConfig = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
     if parsed.version != PodConfig::VERSION {
         let (version, ours) = (parsed.version, PodConfig::VERSION);
-        return Err(wrong(format!("it is of version {version}, and this agent reads version {ours}: use the agent of the webhook's release")));
+        return Err(wrong(format!(
+            "it is of version {version}, and this agent reads version {ours}: use the agent of the webhook's release"
+        )));
     }
     if parsed.memory_bytes < MEMORY_BYTES_MIN {
         return Err(wrong(format!("memoryBytes is {}, and the agent needs at least {MEMORY_BYTES_MIN}", parsed.memory_bytes)));
@@ -265,7 +264,10 @@ mod tests {
         let settings = env(|_, value| Some(value.to_owned())).expect("understood");
         assert_eq!(settings.holder, "pod web-0 on one");
         let agent = settings.agent("statefulset/web/0", OwnerId::new([1; 16]), AS_CONFIGURED);
-        assert_eq!(agent.paths.iter().map(|path| (&*path.label, path.read_only)).collect::<Vec<_>>(), [("data", false), ("logs", true)]);
+        assert_eq!(
+            agent.paths.iter().map(|path| (&*path.label, path.read_only)).collect::<Vec<_>>(),
+            [("data", false), ("logs", true)]
+        );
         assert_eq!(agent.paths[0].exclude, ["*.tmp"]);
         assert_eq!(agent.paces, Paces::default());
         assert_eq!((agent.choices.on_divergence, agent.choices.place), (Prefer::Store, agent.holder_key));

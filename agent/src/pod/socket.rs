@@ -35,7 +35,7 @@ pub enum Question {
 ///
 /// # Errors
 /// If the uid is too long for one.
-pub fn address(uid: &str) -> io::Result<std::os::unix::net::SocketAddr> {
+pub(super) fn address(uid: &str) -> io::Result<std::os::unix::net::SocketAddr> {
     std::os::unix::net::SocketAddr::from_abstract_name(format!("holdfast-{uid}"))
 }
 

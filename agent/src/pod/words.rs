@@ -23,7 +23,7 @@ impl Why {
 
 /// Why there is no session.
 #[must_use]
-pub fn of_session(error: &SessionError) -> Why {
+pub(super) fn of_session(error: &SessionError) -> Why {
     match error {
         SessionError::Token(error) => Why::new("TokenMissing", error.to_string()),
         error if error.is_silence() => Why::new("CoordinatorUnreachable", error.to_string()),
@@ -33,7 +33,7 @@ pub fn of_session(error: &SessionError) -> Why {
 
 /// Why the application may not start, or its state is not protected.
 #[must_use]
-pub fn of_agent(error: &AgentError) -> Why {
+pub(super) fn of_agent(error: &AgentError) -> Why {
     match error {
         AgentError::Refused(refusal) => Why::new(refusal.reason(), format!("{refusal}{}", advice(refusal))),
         AgentError::Session(error) => of_session(error),
@@ -43,7 +43,9 @@ pub fn of_agent(error: &AgentError) -> Why {
         AgentError::Vanished { .. } => Why::new("StateMissing", error.to_string()),
         AgentError::Restore(holdfast_store::restore::RestoreError::Target { .. }) => Why::new("RestoreFailed", error.to_string()),
         AgentError::NotProven { .. } => Why::new("RestoreNotProven", error.to_string()),
-        AgentError::Store(store) | AgentError::Restore(holdfast_store::restore::RestoreError::Store(store)) => of_store(store, error),
+        AgentError::Store(store) | AgentError::Restore(holdfast_store::restore::RestoreError::Store(store)) => {
+            of_store(store, error)
+        }
         error => Why::new("Failed", error.to_string()),
     }
 }
@@ -80,9 +82,10 @@ fn advice(refusal: &Refusal) -> &'static str {
         Refusal::Diverged { .. } => {
             ": set restore.onDivergence in the StatePolicy to PreferDisk or PreferStore (the loser stays in the history), or decide for this one on its StateLineage"
         }
-        Refusal::Mixed { .. } => ": check the pod's volumes; if this is as it should be, say on its StateLineage that the disk is to be adopted",
+        Refusal::Mixed { .. } => {
+            ": check the pod's volumes; if this is as it should be, say on its StateLineage that the disk is to be adopted"
+        }
         Refusal::Overtaken { .. } => ": what the application writes here is not captured; delete this pod",
-        _ => "",
     }
 }
 

@@ -45,11 +45,7 @@ pub(super) struct Welcomed {
 
 impl Link {
     /// Connects, says hello and waits for the welcome, as long as the coordinator says that there will be one.
-    pub(super) async fn open(
-        connection: Connection,
-        caller: Caller,
-        notices: Notices,
-    ) -> Result<(Self, Welcomed), SessionError> {
+    pub(super) async fn open(connection: Connection, caller: Caller, notices: Notices) -> Result<(Self, Welcomed), SessionError> {
         let url = connection.url().to_owned();
         let (out, mut answers, mut first) = in_time(&url, ANSWER_WITHIN, Self::greet(&connection, caller)).await?;
         let mut silence = ANSWER_WITHIN;
@@ -145,6 +141,7 @@ async fn in_time<T>(
 }
 
 fn understand(welcome: v1::Welcome) -> Result<Welcomed, SessionError> {
+    let offer = Offer { take_over: welcome.take_over, start: welcome.start().into() };
     let grant = welcome.grant.ok_or_else(|| GrantError::missing("contents"))?;
     let granted = Granted::try_from(grant)?;
     if !granted.write {
@@ -153,6 +150,5 @@ fn understand(welcome: v1::Welcome) -> Result<Welcomed, SessionError> {
     // the coordinator's clock is as good as ours here: being off by minutes costs a renewal that comes too early or too late
     let granted_for = granted.expires.map(|expires| expires.since(SystemClock.now()));
     let terms = Terms { report_every: Duration::from_millis(welcome.report_every_ms.into()), granted_for };
-    let offer = Offer { take_over: welcome.take_over, start: welcome.start().into() };
     Ok(Welcomed { terms, granted, owner: OwnerId::try_from(&*welcome.owner)?, offer, session: welcome.session })
 }

@@ -123,7 +123,9 @@ async fn a_session_from_hello_to_the_last_word() {
     let (status, seen) = watch::channel(Status::default());
     let (commands, mut asked) = mpsc::channel(4);
     let (stop, stopped) = oneshot::channel::<()>();
-    tasks.spawn(async move { session.serve(seen, commands, async move { drop(stopped.await) }).await; });
+    tasks.spawn(async move {
+        session.serve(seen, commands, async move { drop(stopped.await) }).await;
+    });
 
     assert_eq!(client.report().await.live.expect("live").phase(), v1::Phase::Waiting);
     status.send_modify(|status| {

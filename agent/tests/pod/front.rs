@@ -114,9 +114,21 @@ impl Front {
         let mut tasks = JoinSet::new();
         let (connections, accepted) = mpsc::channel::<std::io::Result<TlsStream<TcpStream>>>(8);
         let shared = Arc::clone(&world.shared);
+        // whatever serves a connection outlives its server; what carries it does not outlive this
+        let inner = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = inner.local_addr().expect("bound");
+        tasks.spawn(async move {
+            let mut pipes = JoinSet::new();
+            while let Ok((mut outer, _)) = listener.accept().await {
+                pipes.spawn(async move {
+                    let mut inner = TcpStream::connect(address).await.expect("served");
+                    tokio::io::copy_bidirectional(&mut outer, &mut inner).await.ok();
+                });
+            }
+        });
         tasks.spawn(async move {
             let mut handshakes = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
+            while let Ok((stream, _)) = inner.accept().await {
                 let (tls, connections) = (Arc::clone(&shared.tls.lock().expect("whole")), connections.clone());
                 handshakes.spawn(async move {
                     if let Ok(stream) = TlsAcceptor::from(tls).accept(stream).await {

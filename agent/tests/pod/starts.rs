@@ -107,7 +107,10 @@ async fn a_volume_that_was_left_behind_waits_for_a_decision() {
     let (mut gate, agent) = (pod.gate(), pod.agent());
     let said = pod.gate_says("Diverged").await;
     assert!(said.contains("restore.onDivergence"), "{said}");
-    assert!(world.heard(|heard| heard.report.live.as_ref().is_some_and(|live| live.trouble.starts_with("Diverged: "))).await.reports > 0);
+    assert!(
+        world.heard(|heard| heard.report.live.as_ref().is_some_and(|live| live.trouble.starts_with("Diverged: "))).await.reports
+            > 0
+    );
     assert!(gate.is_running());
     world.shared.rules.send_modify(|rules| rules.start = v1::Start::AdoptDisk);
     assert!(gate.ended().await.success());
@@ -164,7 +167,13 @@ async fn what_is_only_read_is_captured_and_never_written() {
     let with_given = |world: &mut World, given: &std::path::Path| {
         let mut pod = world.pod();
         let path = given.display().to_string();
-        pod.config.paths.push(PodPath { label: "given".to_owned(), path, include: Vec::new(), exclude: Vec::new(), read_only: true });
+        pod.config.paths.push(PodPath {
+            label: "given".to_owned(),
+            path,
+            include: Vec::new(),
+            exclude: Vec::new(),
+            read_only: true,
+        });
         pod
     };
     let pod = with_given(&mut world, &given);

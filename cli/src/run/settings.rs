@@ -47,7 +47,12 @@ pub(super) fn config(args: &RunArgs) -> anyhow::Result<AgentConfig> {
         owner: owner(args.owner.as_deref()),
         holder: holder(),
         takeover: if args.take_over { Takeover::Anybody } else { Takeover::Polite(None) },
-        choices: Choices { adopt_disk: args.adopt_disk, resume: args.resume, never_restore: args.no_restore, ..Choices::default() },
+        choices: Choices {
+            adopt_disk: args.adopt_disk,
+            resume: args.resume,
+            never_restore: args.no_restore,
+            ..Choices::default()
+        },
         clean_only: !args.accept_fuzzy,
         special: args.special,
         paces: args.every.map_or(Ok(Paces::default()), paces)?,

@@ -148,7 +148,10 @@ async fn examine(log: &Log, opening: &Opening, head: Option<&Entry>) -> Result<G
 async fn back_to(log: &Log, sequence: u64) -> Result<Ground> {
     let entry = log.read(sequence).await?;
     if entry.record.checkpoint().is_none_or(|checkpoint| checkpoint.quality == Quality::Partial) {
-        return Err(StoreError::Missing { object: log.name(sequence).to_string(), what: "the checkpoint to go back to".to_owned() });
+        return Err(StoreError::Missing {
+            object: log.name(sequence).to_string(),
+            what: "the checkpoint to go back to".to_owned(),
+        });
     }
     Ok(Ground { base: sequence, resume: 0, reason: Some(Reason::Restore), entry: Some(entry) })
 }
