@@ -162,6 +162,7 @@ impl Settings {
             scratch: self.scratch.clone(),
             scratch_bytes: policy.scratch_bytes,
             watches_max: WATCHES_MAX,
+            reflink: true,
             tuning: self.tuning(),
             holder_key: Some(self.holder_key),
             budget: Budget { cpu_millis: Some(policy.cpu_millis), read_bytes_per_second: policy.read_bytes_per_second },
