@@ -75,7 +75,7 @@ impl Life {
         let mut next = None;
         while let Some(caller) = next.take().or_else(|| self.caller()) {
             let Some(session) = self.session(caller).await else { break };
-            let (outcome, caller) = self.attempt(session).await;
+            let (outcome, caller) = Box::pin(self.attempt(session)).await;
             if matches!(outcome, Outcome::End) {
                 break;
             }
@@ -301,6 +301,6 @@ fn follow<'a>(status: &watch::Sender<Status>, board: &'a Board, progress: &'a Pr
             board.wait("Restoring", &format!("{what}: {entries} entries and {mebibytes} MiB are in place"));
             tokio::time::sleep(Duration::from_secs(5)).await;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

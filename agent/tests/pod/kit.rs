@@ -198,7 +198,8 @@ pub(crate) struct Pod {
 
 impl Pod {
     fn command(&self, subcommand: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast-agent"));
+        let given = std::env::var_os("HOLDFAST_AGENT_BINARY");
+        let mut command = Command::new(given.unwrap_or_else(|| env!("CARGO_BIN_EXE_holdfast-agent").into()));
         command.arg(subcommand).env_clear().env("HOLDFAST_POD_UID", &self.uid).kill_on_drop(true).stdin(Stdio::null());
         command
     }
@@ -279,6 +280,10 @@ impl Agent {
 
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         in_time(self.child.wait()).await.expect("ended")
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("running")
     }
 
     pub(crate) fn is_running(&mut self) -> bool {

@@ -2,11 +2,13 @@
 //! The agent's process as a pod runs it: against a real coordinator behind TLS and tokens, killed at any moment.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "a test may stop at once")]
+#![allow(clippy::print_stdout, reason = "a measurement says what it has measured")]
 
 mod deaths;
 mod ends;
 mod front;
 mod kit;
+mod measures;
 mod outages;
 mod starts;
 mod store;
