@@ -89,6 +89,7 @@ pub(super) async fn adopt(shared: &Shared, names: &LineageRef) -> Result<(), Sta
         holder_key: HolderKey::new(shared.random_id()?),
         takeover: Takeover::Anybody,
         watermark: None,
+        back_to: None,
         tuning: Tuning::default(),
         now: shared.clock.now(),
     };
