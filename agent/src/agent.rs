@@ -8,8 +8,9 @@ use crate::dirty::Dirty;
 use crate::scratch::{LineageScratch, Memory};
 use crate::status::{LastCheckpoint, Phase, Status};
 use crate::watch::{Ear, Heard};
-use crate::{AgentError, capture, thread};
+use crate::{AgentError, capture, marker, thread};
 use holdfast_core::cadence::{Cadence, Next};
+use holdfast_core::disk::{Marker, MarkerState};
 use holdfast_core::time::Monotonic;
 use holdfast_store::StoreError;
 use holdfast_store::capture::{CaptureError, Clock};
@@ -131,7 +132,18 @@ impl Agent {
             let wake = self.decide();
             tokio::select! {
                 heard = self.ear.next() => self.heard(heard),
-                finished = finish(&mut self.capturing) => self.captured(finished).await?,
+                finished = finish(&mut self.capturing) => {
+                    // claiming the lineage again takes as long as the store is away: whoever ends this agent must not wait for that
+                    let mut asked = Vec::new();
+                    let ended = tokio::select! {
+                        captured = self.captured(finished) => captured.map(|()| None)?,
+                        within = ended(&mut commands, &mut asked) => Some(within),
+                    };
+                    self.waiting.append(&mut asked);
+                    if let Some(within) = ended {
+                        return self.end(within).await;
+                    }
+                }
                 () = sleep_until(wake) => {}
                 _ = tick.tick() => self.guard(),
                 command = commands.recv() => match command {
@@ -265,19 +277,38 @@ impl Agent {
                 return Err(StoreError::Fenced { lineage: self.config.lineage.clone() }.into());
             }
             tracing::error!(lineage = %self.config.lineage, %error, "the session has ended; claiming the lineage again");
-            self.status.send_modify(|status| status.trouble = Some(error.to_string()));
+            self.fault = Some(error.to_string());
+            self.show(Phase::Protecting);
             tokio::time::sleep(REOPEN_PAUSE).await;
             let watermark = self.scratch.recall().map(|memory| memory.watermark);
             let opening = Opening { watermark, now: SystemClock.now(), ..self.opening.clone() };
             match Session::open(opening).await {
-                Ok(session) => {
-                    self.store_trouble = session.trouble();
-                    self.session = Some(Box::new(session));
-                    return Ok(());
-                }
+                // its checkpoints would make the disk look older than they are, if that still named the generation before
+                Ok(session) => match self.mark(session.generation()) {
+                    Ok(()) => {
+                        self.store_trouble = session.trouble();
+                        self.session = Some(Box::new(session));
+                        return Ok(());
+                    }
+                    Err(failed) => {
+                        tracing::error!(lineage = %self.config.lineage, error = %failed, "could not mark the state paths")
+                    }
+                },
                 Err(again) => error = again,
             }
         }
+    }
+
+    /// Names the generation on the state paths.
+    fn mark(&self, generation: u64) -> Result<(), AgentError> {
+        let lineage = self.opening.reader.domain().keys.identity.lineage_id(&self.opening.name);
+        let holder = self.config.holder_key;
+        let marker = Marker { lineage, generation, volume: self.setting.volume, state: MarkerState::Ready, holder };
+        for root in self.setting.roots.iter().filter(|root| !root.path.read_only) {
+            let failed = |source| AgentError::StatePath { path: root.path.path.clone(), source };
+            marker::write(&root.dir, &marker).map_err(failed)?;
+        }
+        Ok(())
     }
 
     fn answer(&mut self, answer: &Result<LastCheckpoint, String>) {
@@ -404,6 +435,20 @@ pub(crate) const fn last_of(checkpoint: &Acknowledged) -> LastCheckpoint {
         last_close: checkpoint.interval.last_close,
         quality: checkpoint.quality,
         root: checkpoint.root,
+    }
+}
+
+/// Waits until the agent is to end, and gathers what else it is asked.
+async fn ended(commands: &mut mpsc::Receiver<Command>, asked: &mut Vec<Waiting>) -> Duration {
+    loop {
+        match commands.recv().await {
+            Some(Command::Flush(answer)) => {
+                asked.retain(|asked| !asked.is_closed());
+                asked.push(answer);
+            }
+            Some(Command::End(within)) => return within,
+            None => return Duration::from_secs(30),
+        }
     }
 }
 

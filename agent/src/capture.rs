@@ -7,7 +7,7 @@ use crate::config::StatePath;
 use crate::governor::Governor;
 use crate::watch::Watch;
 use holdfast_core::checkpoint::{Quality, Scope, ScopeRoot, Totals};
-use holdfast_core::id::VolumeId;
+use holdfast_core::id::{RootId, VolumeId};
 use holdfast_store::capture::{
     CaptureError, Checkpointing, Clock, Clones, Dirt, Observer, Old, Outcome, Request, Source, capture,
 };
@@ -99,22 +99,46 @@ pub(crate) struct Done {
     pub(crate) took: Duration,
 }
 
+/// A state that was read and is not durable yet.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    outcome: Outcome,
+    quality: Quality,
+    began: Instant,
+}
+
+impl Taken {
+    /// What it would be as a checkpoint of this session.
+    pub(crate) fn root(&self, session: &Session) -> RootId {
+        session.root_of(&self.outcome.roots)
+    }
+}
+
 /// Captures and commits. Blocks until it is durable.
 pub(crate) fn run(session: &mut Session, setting: &Setting, job: &Job) -> Result<Done, AgentError> {
+    let taken = take(session, setting, job)?;
+    keep(session, setting, job, taken)
+}
+
+/// Captures.
+pub(crate) fn take(session: &mut Session, setting: &Setting, job: &Job) -> Result<Taken, AgentError> {
     let began = Instant::now();
     for root in setting.roots.iter() {
         root.check()?;
     }
     let heard = setting.watch.heard();
     let outcome = read(session, setting, job)?;
-    // whatever happened anywhere since the first open makes the whole less than one moment
-    let quiet = outcome.unstable == 0 && setting.watch.heard() == heard;
+    // whatever happened anywhere since the first open makes the whole less than one moment; where nobody listened, nobody knows
+    let quiet = outcome.unstable == 0 && setting.watch.heard() == heard && !setting.watch.is_incomplete();
     let quality = if quiet { Quality::Clean } else { Quality::Fuzzy };
+    Ok(Taken { outcome, quality, began })
+}
+
+/// Makes what was captured durable.
+pub(crate) fn keep(session: &mut Session, setting: &Setting, job: &Job, taken: Taken) -> Result<Done, AgentError> {
+    let Taken { outcome, quality, began } = taken;
     let (totals, unstable) = (outcome.totals, outcome.unstable);
     let checkpoint = commit(session, setting, job, outcome, quality)?;
-    if let Some(clones) = &setting.clones {
-        clones.committed();
-    }
     Ok(Done { checkpoint, totals, unstable, took: began.elapsed() })
 }
 

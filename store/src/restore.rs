@@ -100,7 +100,7 @@ pub struct Stats {
     pub written_bytes: u64,
     /// Bytes fetched from the store.
     pub fetched_bytes: u64,
-    /// What could not be restored as it was; at most 100 are listed.
+    /// What could not be restored as it was; at most 10,000 are remembered.
     pub deviations: Vec<Deviation>,
     /// How many there are.
     pub deviation_count: u64,
@@ -108,11 +108,13 @@ pub struct Stats {
 
 /// Most deviations that are listed.
 pub const DEVIATIONS_MAX: usize = 100;
+/// Most that a restore remembers, so that a proof knows them again.
+const DEVIATIONS_KNOWN: usize = 10_000;
 
 impl Stats {
     fn deviate(&mut self, path: &[u8], what: impl fmt::Display) {
         self.deviation_count += 1;
-        if self.deviations.len() < DEVIATIONS_MAX {
+        if self.deviations.len() < DEVIATIONS_KNOWN {
             self.deviations.push(Deviation { path: path.to_vec(), what: what.to_string() });
         }
     }
@@ -124,7 +126,7 @@ impl Stats {
         self.written_bytes += other.written_bytes;
         self.fetched_bytes += other.fetched_bytes;
         self.deviation_count += other.deviation_count;
-        let room = DEVIATIONS_MAX.saturating_sub(self.deviations.len());
+        let room = DEVIATIONS_KNOWN.saturating_sub(self.deviations.len());
         self.deviations.extend(other.deviations.into_iter().take(room));
     }
 }

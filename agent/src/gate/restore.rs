@@ -4,6 +4,7 @@
 use super::{Claimed, Gate, Prepared};
 use crate::agent::last_of;
 use crate::capture::{Job, Root, Setting};
+use crate::clock::SystemClock;
 use crate::history::PassedOver;
 use crate::status::{Brief, LastCheckpoint, Phase, Restored};
 use crate::watch::Ear;
@@ -11,13 +12,14 @@ use crate::{AgentError, capture, thread};
 use holdfast_core::disk::MarkerState;
 use holdfast_core::id::RootId;
 use holdfast_store::StoreError;
-use holdfast_store::capture::Dirt;
+use holdfast_store::capture::{Dirt, Filter};
 use holdfast_store::log::Entry;
 use holdfast_store::reader::Reader;
 use holdfast_store::record::Checkpoint;
-use holdfast_store::restore::{Extra, Options, Progress, Restore, Stats, Target, compare, restore};
+use holdfast_store::restore::{DEVIATIONS_MAX, Deviation, Extra, Options, Progress, Restore, Stats, Target, compare, restore};
 use holdfast_store::tree::{Object, RootItem};
 use holdfast_store::write::Session;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -65,7 +67,7 @@ impl Gate {
         // while it is proven what the files hold, the system writes them to the disk; only then is the directory marked as whole
         let synced = thread::run("sync", sync(&work.targets));
         let (proven, synced) = tokio::join!(prove(session, setting, work, sequence, &stats), synced);
-        let (session, setting, proof, last) = proven?;
+        let Proven { session, setting, root: proof, last } = proven?;
         synced??;
         self.mark(session.generation(), setting.volume, MarkerState::Ready)?;
         let restored = Restored {
@@ -78,7 +80,7 @@ impl Gate {
             fetched_bytes: stats.fetched_bytes,
             took: began.elapsed(),
             passed_over,
-            deviations: stats.deviations,
+            deviations: stats.deviations.into_iter().take(DEVIATIONS_MAX).collect(),
         };
         Ok(Prepared { agent: self.agent(Claimed { session, opening, last }, setting, ear, true), restored: Some(restored) })
     }
@@ -155,43 +157,73 @@ fn sync(targets: &[Target]) -> impl FnOnce() -> Result<(), AgentError> + Send + 
     }
 }
 
+/// What came of a proof.
+struct Proven {
+    session: Session,
+    setting: Setting,
+    root: RootId,
+    last: Option<LastCheckpoint>,
+}
+
 /// Computes the root of what is on disk, as the first capture of what was restored: one pass over the files serves for both. The checkpoint that
-/// comes of it holds the new inodes' stamps, so that no later start has to read the files again.
+/// comes of it holds the new inodes' stamps, so that no later start has to read the files again. It is made only of what is proven: what isn't must
+/// never be taken for the state.
 async fn prove(
     mut session: Session,
     setting: Setting,
     work: RestoreWork,
     sequence: u64,
     stats: &Stats,
-) -> Result<(Session, Setting, RootId, Option<LastCheckpoint>), AgentError> {
+) -> Result<Proven, AgentError> {
     let dirt = setting.roots.iter().map(|root| (root.path.label.clone(), Dirt::all())).collect();
     let job = Job { dirt, foreign: true, always: true };
-    let (session, setting, done) = thread::run("prove", move || {
-        let done = capture::run(&mut session, &setting, &job);
-        (session, setting, done)
+    let (deviations, deviation_count) = (stats.deviations.clone(), stats.deviation_count);
+    thread::run("prove", move || {
+        let taken = capture::take(&mut session, &setting, &job)?;
+        let root = work.judge(taken.root(&session), &setting, sequence, &deviations, deviation_count)?;
+        // the state that was restored is the newest durable one, as a checkpoint of this generation
+        let last = capture::keep(&mut session, &setting, &job, taken)?.checkpoint.as_ref().map(last_of);
+        Ok(Proven { session, setting, root, last })
     })
-    .await?;
-    // the state that was restored is the newest durable one, as a checkpoint of this generation
-    let last = done?.checkpoint.as_ref().map(last_of);
-    let asked = work.checkpoint.root;
-    let found = session.root().ok_or_else(|| no_checkpoint(sequence))?;
-    if found == asked {
-        return Ok((session, setting, found, last));
-    }
-    // what could not be restored as it was is known; anything else is a failure
-    let all = work.is_all(&setting);
-    let comparison = thread::run("compare", move || compare(&work.reader, &work.checkpoint.roots, &work.targets)).await??;
-    let known = |path: &[u8]| stats.deviations.iter().any(|deviation| deviation.path == path);
-    match comparison.deviations.iter().find(|deviation| !known(&deviation.path)) {
-        None if stats.deviation_count > 0 || !all => Ok((session, setting, found, last)),
-        first => Err(AgentError::NotProven {
-            sequence,
-            asked: asked.to_string(),
-            found: found.to_string(),
-            first: first.map_or_else(
-                || "none that could be told".to_owned(),
-                |first| format!("{}: {}", holdfast_store::disk::display(&first.path), first.what),
-            ),
-        }),
+    .await?
+}
+
+impl RestoreWork {
+    /// Whether what was found is what was asked for; returns the root that says so.
+    fn judge(
+        &self,
+        found: RootId,
+        setting: &Setting,
+        sequence: u64,
+        deviations: &[Deviation],
+        deviation_count: u64,
+    ) -> Result<RootId, AgentError> {
+        let asked = self.checkpoint.root;
+        if found == asked {
+            return Ok(found);
+        }
+        // what the session goes on from may have been cut otherwise, and what is state may have been another part of it
+        let whole = |target: &Target| Target { filter: Filter::default(), ..target.clone() };
+        let targets: Vec<_> = self.targets.iter().map(whole).collect();
+        let (roots, totals, scratch) = (self.roots(), &self.checkpoint.totals, Some(setting.scratch.clone()));
+        let along = holdfast_store::restore::prove(&self.reader, &roots, totals, &targets, scratch, &SystemClock, &self.cancel)?;
+        if along.root == asked {
+            return Ok(asked);
+        }
+        // what could not be restored as it was is known; anything else is a failure
+        let comparison = compare(&self.reader, &self.checkpoint.roots, &self.targets)?;
+        let known: HashSet<_> = deviations.iter().map(|deviation| &deviation.path).collect();
+        match comparison.deviations.iter().find(|deviation| !known.contains(&deviation.path)) {
+            None if deviation_count > 0 || !self.is_all(setting) => Ok(found),
+            first => Err(AgentError::NotProven {
+                sequence,
+                asked: asked.to_string(),
+                found: along.root.to_string(),
+                first: first.map_or_else(
+                    || "none that could be told".to_owned(),
+                    |first| format!("{}: {}", holdfast_store::disk::display(&first.path), first.what),
+                ),
+            }),
+        }
     }
 }

@@ -181,7 +181,13 @@ impl Session {
     /// Whether these trees are the newest checkpoint's state.
     #[must_use]
     pub fn is_standing(&self, roots: &Composed) -> bool {
-        self.standing.root == Some(root_id(self.reader.domain(), &Node::<Roots>::Leaf(roots.clone())))
+        self.standing.root == Some(self.root_of(roots))
+    }
+
+    /// The root id that these trees have together.
+    #[must_use]
+    pub fn root_of(&self, roots: &Composed) -> RootId {
+        root_id(self.reader.domain(), &Node::<Roots>::Leaf(roots.clone()))
     }
 
     /// Takes over what a capture learnt about files that are as they were, without a checkpoint. Only for trees that
