@@ -108,7 +108,10 @@ fn pods_are_as_restricted_as_their_namespace() -> Result<()> {
             let own = at(container, "/securityContext");
             ensure!(own["allowPrivilegeEscalation"] == false && own["readOnlyRootFilesystem"] == true, "{name}: {own}");
             ensure!(list_at(own, "/capabilities/drop") == ["ALL"], "{name}: {own}");
-            ensure!(at(container, "/resources/requests/memory").is_string() && at(container, "/resources/limits/memory").is_string(), "{name}");
+            ensure!(
+                at(container, "/resources/requests/memory").is_string() && at(container, "/resources/limits/memory").is_string(),
+                "{name}"
+            );
         }
         // a directory of the node keeps it from being drained, and these keep nothing on a disk
         for volume in list_at(pod, "/volumes") {
@@ -126,8 +129,16 @@ fn what_refers_to_another_finds_it() -> Result<()> {
         let name = text_at(deployment, "/metadata/name");
         chosen(&objects, at(deployment, "/spec/selector/matchLabels")).with_context(|| name.to_owned())?;
         let pod = at(deployment, "/spec/template/spec");
-        ensure!(has("ServiceAccount", text_at(pod, "/serviceAccountName")), "{name}: no ServiceAccount {}", pod["serviceAccountName"]);
-        ensure!(has("PriorityClass", text_at(pod, "/priorityClassName")), "{name}: no PriorityClass {}", pod["priorityClassName"]);
+        ensure!(
+            has("ServiceAccount", text_at(pod, "/serviceAccountName")),
+            "{name}: no ServiceAccount {}",
+            pod["serviceAccountName"]
+        );
+        ensure!(
+            has("PriorityClass", text_at(pod, "/priorityClassName")),
+            "{name}: no PriorityClass {}",
+            pod["priorityClassName"]
+        );
         for probe in ["/containers/0/livenessProbe", "/containers/0/readinessProbe"] {
             ensure!(port(deployment, at(pod, &format!("{probe}/httpGet/port")))? == 8080, "{name}: {probe}");
         }
@@ -135,8 +146,14 @@ fn what_refers_to_another_finds_it() -> Result<()> {
             ensure!(spread["whenUnsatisfiable"] == "ScheduleAnyway", "{name} does not fit on one node");
             chosen(&objects, at(spread, "/labelSelector/matchLabels")).with_context(|| name.to_owned())?;
         }
-        ensure!(of_kind(&objects, "PodDisruptionBudget").iter().any(|budget| budget["metadata"]["name"] == name), "{name} has no budget");
-        ensure!(of_kind(&objects, "NetworkPolicy").iter().any(|policy| policy["metadata"]["name"] == name), "{name} has no network policy");
+        ensure!(
+            of_kind(&objects, "PodDisruptionBudget").iter().any(|budget| budget["metadata"]["name"] == name),
+            "{name} has no budget"
+        );
+        ensure!(
+            of_kind(&objects, "NetworkPolicy").iter().any(|policy| policy["metadata"]["name"] == name),
+            "{name} has no network policy"
+        );
     }
     for budget in of_kind(&objects, "PodDisruptionBudget") {
         chosen(&objects, at(budget, "/spec/selector/matchLabels")).context("a disruption budget")?;
@@ -170,8 +187,14 @@ fn ports_and_images_are_those_of_the_programs() -> Result<()> {
         let first = at(service, "/spec/ports/0");
         services.insert(name, (first["port"].as_u64().context("a number")?, port(deployment, &first["targetPort"])?));
     }
-    ensure!(services == BTreeMap::from([("holdfast-coordinator", (7420, 7420)), ("holdfast-webhook", (443, 10250))]), "{services:?}");
-    let leads = of_kind(&objects, "Service").iter().filter(|service| service["spec"]["selector"]["holdfast.dev/leader"] == "true").count();
+    ensure!(
+        services == BTreeMap::from([("holdfast-coordinator", (7420, 7420)), ("holdfast-webhook", (443, 10250))]),
+        "{services:?}"
+    );
+    let leads = of_kind(&objects, "Service")
+        .iter()
+        .filter(|service| service["spec"]["selector"]["holdfast.dev/leader"] == "true")
+        .count();
     ensure!(leads == 1, "the leading coordinator alone serves");
     let version = env!("CARGO_PKG_VERSION");
     let (coordinator, agent) = (format!("holdfast/coordinator:{version}"), format!("holdfast/agent:{version}"));

@@ -215,7 +215,8 @@ mod tests {
         assert!(response.warnings.expect("warned").iter().all(|warning| warning.len() <= WARNING_MAX));
         for decision in [Decision::Patch(Vec::new(), Vec::new()), Decision::Skip(Skip::NotLabelled)] {
             let response = as_others_read(&decision);
-            assert!(response.allowed && response.patch.is_none() && response.patch_type.is_none(), "{decision:?}");
+            let told = serde_json::to_value(&response).expect("JSON");
+            assert!(response.allowed && response.patch.is_none() && told.get("patchType").is_none(), "{decision:?}: {told}");
         }
     }
 

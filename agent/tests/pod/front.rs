@@ -106,7 +106,8 @@ impl Front {
     /// Serves on a listener.
     pub(crate) async fn start(world: &World, listener: TcpListener) -> Self {
         let owner = OwnerId::new([1; 16]);
-        let coordinator = Coordinator::new(Config { repository: world.repository.clone(), owner, access: Access::Open });
+        let coordinator =
+            Coordinator::new(Config { repository: world.repository.clone(), owner, access: Access::Open, domain: None });
         let (channel, pipe) = coordinator.in_process().await.expect("a pipe");
         let desk = AgentServiceServer::new(Desk { shared: Arc::clone(&world.shared), channel, tasks: Mutex::default() });
         let rest = coordinator.routes().into_axum_router();
