@@ -43,7 +43,9 @@ def follow(commands, store):
 def manual(store):
     """Every command of the chapter on Kubernetes in docs/operations.md works as it stands there."""
     steps = chapters()
-    must(list(steps) == ["Install", "Say where the state goes", "Protect a workload", "Look", "Lose something", "Let go"], f"{list(steps)}")
+    followed = ["Install", "Say where the state goes", "Protect a workload", "Look", "Lose something", "Let go"]
+    must(all(steps.get(heading) for heading in followed), f"chapters without commands among {list(steps)}")
+    must(all(heading in followed or not commands for heading, commands in steps.items()), f"commands that nobody tries among {list(steps)}")
     follow(steps["Install"], store)
     follow(steps["Say where the state goes"], store)
     apply(workload("Deployment", "web", replicas=2), namespace=SPACE)
