@@ -51,6 +51,7 @@ image holdfast-agent Dockerfile.agent holdfast-agent
 size=$(stat -c %s "$built/holdfast-agent")
 [ "$size" -le "$most" ] || { echo "the agent's image holds $size bytes, more than $most" >&2; exit 1; }
 rm -r "$work/out/scratch"
+install -m 644 /etc/ssl/certs/ca-certificates.crt "$work/out/ca-certificates.crt"
 image holdfast-coordinator Dockerfile.coordinator holdfast-coordinator holdfast-webhook
 image factoriser deploy/examples/factoriser/Dockerfile factoriser factoriser-operator
 buildah rmi localhost/holdfast-agent localhost/holdfast-coordinator localhost/factoriser localhost/holdfast-binaries >/dev/null
