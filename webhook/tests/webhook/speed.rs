@@ -2,6 +2,7 @@
 //! How long the API server waits: through HTTPS, at 200 requests a second.
 
 use crate::served::{client, cluster, desk, pair, review, send, serve, write};
+use holdfast_webhook::pod::{Decision, decide};
 use http::Method;
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -42,6 +43,34 @@ async fn admission_takes_milliseconds() {
     took.sort();
     let at = |percent: usize| took[(took.len() - 1) * percent / 100];
     println!("{REQUESTS} admissions at {PER_SECOND} a second: median {:?}, p99 {:?}, longest {:?}", at(50), at(99), at(100));
-    let bound = if cfg!(debug_assertions) { Duration::from_secs(10) } else { Duration::from_millis(10) };
-    assert!(at(99) < bound, "p99 is {:?}", at(99));
+    // a build for debugging is several times slower, and a machine that is busy with others says nothing about us
+    if !cfg!(debug_assertions) {
+        assert!(at(99) < Duration::from_millis(10), "p99 is {:?}", at(99));
+    }
+}
+
+/// A pod with so many containers of each kind, and the shortest of a few decisions about it.
+fn shortest_decision(containers: usize) -> Duration {
+    let mut pod = crate::kit::plain_pod();
+    let mounts = json!([{"name": "data", "mountPath": "/data"}]);
+    let container = |n: usize| json!({"name": format!("c{n}"), "image": "i", "volumeMounts": mounts});
+    pod["spec"]["containers"] = json!((0..containers).map(container).collect::<Vec<_>>());
+    pod["spec"]["initContainers"] =
+        json!((0..containers).map(|n| json!({"name": format!("i{n}"), "image": "i"})).collect::<Vec<_>>());
+    let around = crate::kit::around(&crate::kit::plain_policy());
+    let decisions = (0..5).map(|_| {
+        let begin = Instant::now();
+        let decision = decide(&pod, &around, &crate::kit::settings());
+        assert!(matches!(decision, Decision::Patch(..)), "{decision:?}");
+        begin.elapsed()
+    });
+    decisions.min().unwrap_or_default()
+}
+
+#[test]
+fn a_list_costs_what_its_length_costs() {
+    // long enough, both of them, that a busy machine interrupts one as often as the other
+    let (short, long) = (shortest_decision(1000), shortest_decision(8000));
+    println!("2,000 containers: {short:?}, 16,000 containers: {long:?}");
+    assert!(long < short * 32, "eight times as many took {long:?} instead of {short:?}");
 }
