@@ -125,7 +125,8 @@ impl<'a> Reader<'a> {
     fn next(&mut self) -> Result<Option<(Event<'a>, Span)>, Malformed> {
         loop {
             match self.events.next() {
-                Some(Ok((Event::StreamStart | Event::Anchor(..), _))) => {}
+                // comments are told of because somebody else in the same program wants to hear of them
+                Some(Ok((Event::StreamStart | Event::Anchor(..) | Event::Comment(..), _))) => {}
                 Some(Ok(event)) => return Ok(Some(event)),
                 Some(Err(error)) => return Err(error.into()),
                 None => return Ok(None),
