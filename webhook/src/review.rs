@@ -4,7 +4,7 @@
 use crate::pod::Decision;
 use crate::reason::Kind as _;
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::prelude::BASE64_STANDARD;
 use json_patch::PatchOperation;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -196,36 +196,38 @@ mod tests {
         read(review.to_string().as_bytes()).expect("a question")
     }
 
-    /// Answers are read by the type that others read them with.
-    fn as_others_read(decision: &Decision) -> kube::core::admission::AdmissionResponse {
+    /// The answer as it goes out.
+    fn answered(decision: &Decision) -> Value {
         let answer = serde_json::to_value(answer(&request(), decision)).expect("JSON");
-        let review: kube::core::admission::AdmissionReview<kube::core::DynamicObject> =
-            serde_json::from_value(answer).expect("an AdmissionReview");
-        review.response.expect("a response")
+        assert_eq!(answer["response"]["uid"], "u-1");
+        answer["response"].clone()
     }
 
     #[test]
     fn a_patch_is_sent_only_if_there_is_one() {
+        use base64::prelude::{BASE64_STANDARD, Engine as _};
         let add = AddOperation { path: PointerBuf::from_tokens(["spec", "x"]), value: json!(1) };
         let warning = say(Warning::GroupUnknown, &[("container", "é".repeat(300).as_str())]);
-        let response = as_others_read(&Decision::Patch(vec![PatchOperation::Add(add)], vec![warning]));
-        assert!(response.allowed && response.uid == "u-1");
-        let patch = response.patch.expect("a patch");
+        let response = answered(&Decision::Patch(vec![PatchOperation::Add(add)], vec![warning]));
+        assert_eq!((&response["allowed"], &response["patchType"]), (&json!(true), &json!("JSONPatch")));
+        let patch = BASE64_STANDARD.decode(response["patch"].as_str().expect("text")).expect("base64");
         assert_eq!(serde_json::from_slice::<Value>(&patch).expect("JSON"), json!([{"op": "add", "path": "/spec/x", "value": 1}]));
-        assert!(response.warnings.expect("warned").iter().all(|warning| warning.len() <= WARNING_MAX));
+        let warnings = response["warnings"].as_array().expect("warned");
+        assert!(warnings.iter().all(|warning| warning.as_str().is_some_and(|text| text.len() <= WARNING_MAX)));
         for decision in [Decision::Patch(Vec::new(), Vec::new()), Decision::Skip(Skip::NotLabelled)] {
-            let response = as_others_read(&decision);
-            let told = serde_json::to_value(&response).expect("JSON");
-            assert!(response.allowed && response.patch.is_none() && told.get("patchType").is_none(), "{decision:?}: {told}");
+            let response = answered(&decision);
+            assert!(response["allowed"] == true && response.get("patch").is_none(), "{decision:?}: {response}");
+            assert!(response.get("patchType").is_none(), "{decision:?}: {response}");
         }
     }
 
     #[test]
     fn a_refusal_names_the_object_and_carries_no_patch() {
         let refusal = say(Refusal::PolicyMissing, &[("policy", "web"), ("namespace", "shop")]);
-        let response = as_others_read(&Decision::Deny(refusal));
-        assert!(!response.allowed && response.patch.is_none());
-        assert!(response.result.message.starts_with("Holdfast can't protect Pod shop/web-7f-…: there is no StatePolicy web"));
+        let response = answered(&Decision::Deny(refusal));
+        assert!(response["allowed"] == false && response.get("patch").is_none());
+        let message = response["status"]["message"].as_str().expect("a sentence");
+        assert!(message.starts_with("Holdfast can't protect Pod shop/web-7f-…: there is no StatePolicy web"), "{message}");
     }
 
     #[test]
