@@ -245,7 +245,11 @@ impl Writers<'_> {
         {
             self.not_allowed(path, error, || format!("its mode should be {mode:04o}"), stats)?;
         }
-        rustix::fs::futimens(&fd, &timestamps(inode.mtime)).map_err(io::Error::from).map_err(RestoreError::target(path))
+        // the root of a volume may belong to another
+        match rustix::fs::futimens(&fd, &timestamps(inode.mtime)) {
+            Ok(()) => Ok(()),
+            Err(error) => self.not_allowed(path, error, || "its time of change could not be set".to_owned(), stats),
+        }
     }
 
     /// What this process may not set is told, not fatal; everything else is.
