@@ -90,6 +90,8 @@ pub fn decide(change: &Change<'_>, around: &Around, settings: &Settings) -> Deci
     match patch(change, path, template, around, settings) {
         Ok(decision) => decision,
         Err(refusal) if change.is_new() => Decision::Deny(refusal),
+        // no pod could be refused for it later
+        Err(refusal) if refusal.kind == Refusal::Surge && strategy::is_new(change) => Decision::Deny(refusal),
         // it has been so before: say it, and let the change through
         Err(refusal) => Decision::Patch(Vec::new(), vec![refused_pods(&refusal)]),
     }

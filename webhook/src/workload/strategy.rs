@@ -42,6 +42,12 @@ fn rolls(change: &Change<'_>) -> bool {
     change.kind == "Deployment" && strategy == "RollingUpdate"
 }
 
+/// Whether its pods are replaced in this way by this very change. Controllers, which write down what they do, never change that.
+pub(super) fn is_new(change: &Change<'_>) -> bool {
+    let of = |object| raw::at(object, &["spec", "strategy"]);
+    change.old.is_none_or(|old| of(old) != of(change.object))
+}
+
 /// Takes the default surge away.
 pub(super) fn remove_surge(
     ops: &mut Ops<'_>,
