@@ -4,7 +4,7 @@
 use crate::pod::Decision;
 use crate::reason::Kind as _;
 use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64::engine::general_purpose::STANDARD;
 use json_patch::PatchOperation;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -205,12 +205,11 @@ mod tests {
 
     #[test]
     fn a_patch_is_sent_only_if_there_is_one() {
-        use base64::prelude::{BASE64_STANDARD, Engine as _};
         let add = AddOperation { path: PointerBuf::from_tokens(["spec", "x"]), value: json!(1) };
         let warning = say(Warning::GroupUnknown, &[("container", "é".repeat(300).as_str())]);
         let response = answered(&Decision::Patch(vec![PatchOperation::Add(add)], vec![warning]));
         assert_eq!((&response["allowed"], &response["patchType"]), (&json!(true), &json!("JSONPatch")));
-        let patch = BASE64_STANDARD.decode(response["patch"].as_str().expect("text")).expect("base64");
+        let patch = STANDARD.decode(response["patch"].as_str().expect("text")).expect("base64");
         assert_eq!(serde_json::from_slice::<Value>(&patch).expect("JSON"), json!([{"op": "add", "path": "/spec/x", "value": 1}]));
         let warnings = response["warnings"].as_array().expect("warned");
         assert!(warnings.iter().all(|warning| warning.as_str().is_some_and(|text| text.len() <= WARNING_MAX)));
