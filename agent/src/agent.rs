@@ -291,7 +291,7 @@ impl Agent {
                         return Ok(());
                     }
                     Err(failed) => {
-                        tracing::error!(lineage = %self.config.lineage, error = %failed, "could not mark the state paths")
+                        tracing::error!(lineage = %self.config.lineage, error = %failed, "could not mark the state paths");
                     }
                 },
                 Err(again) => error = again,

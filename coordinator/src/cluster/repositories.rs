@@ -113,6 +113,7 @@ fn key_of<K: Resource>(object: &K) -> RepositoryKey {
 }
 
 /// What a look at a repository came to.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time, on its way to the table")]
 enum Outcome {
     Ready(Opened),
     Trouble(Trouble),
