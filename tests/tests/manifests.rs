@@ -23,7 +23,7 @@ fn objects() -> Result<Vec<(PathBuf, Value)>> {
     for path in listed()? {
         for text in project::read(&path)?.split("\n---\n") {
             let object: Value = serde_saphyr::from_str(text).with_context(|| format!("read {}", path.display()))?;
-            ensure!(text_at(&object, "/kind") != "", "{}: an object without a kind", path.display());
+            ensure!(!text_at(&object, "/kind").is_empty(), "{}: an object without a kind", path.display());
             found.push((path.clone(), object));
         }
     }

@@ -80,7 +80,7 @@ pub async fn serve(options: Options, client: kube::Client) -> anyhow::Result<()>
     let (tls_handle, plain_handle) = (Handle::new(), Handle::new());
     let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
     parts.spawn(async move {
-        feeds.run(client).await;
+        Box::pin(feeds.run(client)).await;
         Err(anyhow!("the watches have ended"))
     });
     let plain_server = axum_server::bind(options.plain_listen).handle(plain_handle.clone());

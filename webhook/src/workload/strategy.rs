@@ -29,7 +29,7 @@ fn shown(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn policy<'a>(around: &'a Around) -> Option<&'a Policy> {
+fn policy(around: &Around) -> Option<&Policy> {
     match &around.policy {
         Known::Usable(policy) => Some(policy),
         Known::Missing | Known::Unusable(_) => None,

@@ -2,6 +2,7 @@
 //! `RSACracker`: a number to be factorised, and by how many workers.
 
 #![allow(unreachable_pub, reason = "the derive of KubeSchema makes public structs inside functions")]
+#![allow(clippy::duplicated_attributes, reason = "columns of one type are no duplicates")]
 
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
