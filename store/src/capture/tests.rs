@@ -3,6 +3,7 @@
 use super::*;
 use crate::testkit::{Ahead, Dice, Lab, SystemClock, describe, exact};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
@@ -26,10 +27,12 @@ pub(super) fn assert_restores(lab: &Lab, sequence: u64, source: &Path, place: &P
     }
 }
 
-/// A clock on which an hour passes while a file is read: after the first look at it since this process has the file open.
+/// A clock on which no time passes between a file's last change and its opening, and an hour while it is read: after the first look at the clock
+/// since this process has the file open.
 #[derive(Debug)]
 struct SlowReading {
     file: PathBuf,
+    changed: Timestamp,
     opened: AtomicBool,
 }
 
@@ -40,7 +43,7 @@ impl Clock for SlowReading {
         if open.any(|fd| fs::read_link(fd.path()).is_ok_and(|file| file == self.file)) {
             self.opened.store(true, Ordering::SeqCst);
         }
-        Timestamp::from_nanos(SystemClock.now().nanos() + leap)
+        Timestamp::from_nanos(self.changed.nanos() + leap)
     }
 
     fn error(&self) -> Duration {
@@ -55,7 +58,9 @@ fn a_file_that_was_fresh_when_it_was_opened_is_looked_at_again() {
     let file = source.path().join("large");
     fs::write(&file, Dice::new(1).bytes(1 << 20)).expect("a file");
     let file = fs::canonicalize(file).expect("a path");
-    let lab = Lab { clock: Arc::new(SlowReading { file, opened: AtomicBool::new(false) }), ..Lab::new() };
+    let changed = fs::metadata(&file).map(|meta| meta.ctime() * 1_000_000_000 + meta.ctime_nsec()).expect("a time");
+    let changed = Timestamp::from_nanos(changed);
+    let lab = Lab { clock: Arc::new(SlowReading { file, changed, opened: AtomicBool::new(false) }), ..Lab::new() };
     let mut session = lab.open(1);
     lab.capture(&mut session, source.path(), Dirt::all(), false);
     let lab = Lab { clock: Arc::new(SystemClock), ..lab };
