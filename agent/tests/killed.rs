@@ -14,6 +14,9 @@
 #[path = "agent/kit.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod kit;
+#[path = "shared/mod.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod shared;
 
 use kit::{Agent, Lab};
 use std::collections::BTreeMap;
@@ -123,7 +126,7 @@ impl Application {
     }
 
     fn files(&self) -> BTreeMap<String, Vec<u8>> {
-        kit::files(&self.state)
+        shared::files(&self.state)
     }
 }
 

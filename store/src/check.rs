@@ -10,7 +10,6 @@
 use crate::error::Result;
 use crate::log::Log;
 use crate::reader::Reader;
-use crate::tree::Object;
 use holdfast_core::checkpoint::Quality;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -108,8 +107,7 @@ fn walk_all(request: &Request<'_>, chosen: &[u64], read_data: bool, known: Known
                 continue;
             }
         };
-        let object = Object::Record { lineage: entry.record.lineage, sequence: *sequence };
-        request.reader.know_record(object, Arc::clone(&entry.document));
+        request.reader.know(&entry);
         if let Some(checkpoint) = entry.record.checkpoint() {
             walk.checkpoint(*sequence, checkpoint)?;
         }

@@ -8,6 +8,7 @@ use crate::document::Document;
 use crate::error::{Result, StoreError};
 use crate::frame::Decoder;
 use crate::key::Identity;
+use crate::log::Entry;
 use crate::name::Name;
 use crate::pack;
 use crate::record::wire;
@@ -114,7 +115,12 @@ impl Reader {
     }
 
     /// Makes a record that was read already known, so that its inline frames are not fetched again.
-    pub fn know_record(&self, object: Object, document: Arc<Document>) {
+    pub fn know(&self, entry: &Entry) {
+        let object = Object::Record { lineage: entry.record.lineage, sequence: entry.record.sequence };
+        self.know_record(object, Arc::clone(&entry.document));
+    }
+
+    pub(crate) fn know_record(&self, object: Object, document: Arc<Document>) {
         self.state().documents.put(object, document, 1);
     }
 

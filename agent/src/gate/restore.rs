@@ -17,7 +17,7 @@ use holdfast_store::log::Entry;
 use holdfast_store::reader::Reader;
 use holdfast_store::record::Checkpoint;
 use holdfast_store::restore::{DEVIATIONS_MAX, Deviation, Extra, Options, Progress, Restore, Stats, Target, compare, restore};
-use holdfast_store::tree::{Object, RootItem};
+use holdfast_store::tree::RootItem;
 use holdfast_store::write::Session;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -130,8 +130,7 @@ impl RestoreWork {
     }
 
     fn restore(&self, entry: &Entry) -> Result<Stats, AgentError> {
-        let object = Object::Record { lineage: entry.record.lineage, sequence: entry.record.sequence };
-        self.reader.know_record(object, Arc::clone(&entry.document));
+        self.reader.know(entry);
         let roots = self.roots();
         let stats = restore(&Restore {
             reader: &self.reader,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A repository on an S3 server that fails when told to, state directories, and agents on them.
 
+use crate::shared::files_of;
 use holdfast_agent::clock::SystemClock;
 use holdfast_agent::config::Budget;
 use holdfast_agent::status::LastCheckpoint;
@@ -10,23 +11,19 @@ use holdfast_core::disk::Choices;
 use holdfast_core::id::OwnerId;
 use holdfast_s3_server::{Config, Script, Server};
 use holdfast_store::capture::{Clock, Filter};
-use holdfast_store::disk::Dir;
 use holdfast_store::log::{Log, Selector};
 use holdfast_store::name;
-use holdfast_store::reader::Reader;
 use holdfast_store::repository::{Kdf, Repository};
-use holdfast_store::restore::{Options, Progress, Restore, Target, restore};
+use holdfast_store::restore::Progress;
 use holdfast_store::seal::Domain;
 use holdfast_store::transport::s3::{Options as Place, S3};
 use holdfast_store::transport::{Retries, Retrying, Transport};
-use holdfast_store::tree::Object;
 use holdfast_store::write::{Takeover, Tuning};
 use http::Method;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -142,6 +139,11 @@ impl Lab {
         name::records_of(self.domain.keys.id, self.domain.keys.identity.lineage_id(LINEAGE))
     }
 
+    /// What the names of packs begin with.
+    pub(crate) fn packs(&self) -> String {
+        format!("{}packs/", name::below(self.domain.keys.id, self.domain.keys.identity.lineage_id(LINEAGE)))
+    }
+
     /// The files of a checkpoint (0: the newest), read from the store alone.
     pub(crate) async fn restored(&self, sequence: u64) -> (u64, BTreeMap<String, Vec<u8>>) {
         let log = self.log();
@@ -149,48 +151,8 @@ impl Lab {
             0 => log.find(Selector::Newest, false).await.expect("a timeline").expect("a checkpoint").sequence,
             sequence => sequence,
         };
-        let entry = log.read(sequence).await.expect("a record");
-        let into = tempfile::tempdir_in(self.base.path()).expect("a directory");
-        let runtime = tokio::runtime::Handle::current();
-        let reader = Arc::new(Reader::new(Arc::clone(&self.transport), Arc::clone(&self.domain), runtime, None));
-        let path = into.path().to_owned();
-        let restoring = tokio::task::spawn_blocking(move || {
-            let checkpoint = entry.record.checkpoint().expect("a checkpoint");
-            reader.know_record(Object::Record { lineage: entry.record.lineage, sequence }, Arc::clone(&entry.document));
-            let dir = Arc::new(Dir::open_root(&path).expect("a directory"));
-            let target = Target { label: "data".to_owned(), dir, filter: Filter::default() };
-            let request = Restore {
-                reader: &reader,
-                roots: &checkpoint.roots,
-                totals: &checkpoint.totals,
-                targets: &[target],
-                options: &Options::default(),
-                cancel: &AtomicBool::new(false),
-                progress: &Progress::default(),
-            };
-            restore(&request).expect("restored");
-        });
-        restoring.await.expect("restored");
-        (sequence, files(into.path()))
+        (sequence, files_of(Arc::clone(&self.transport), Arc::clone(&self.domain), LINEAGE, sequence).await)
     }
-}
-
-/// All files beneath, by path.
-pub(crate) fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut open = vec![root.to_owned()];
-    while let Some(directory) = open.pop() {
-        for entry in std::fs::read_dir(directory).expect("a directory") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                open.push(path);
-            } else {
-                let name = path.strip_prefix(root).expect("beneath").display().to_string();
-                found.insert(name, std::fs::read(&path).expect("a file"));
-            }
-        }
-    }
-    found
 }
 
 /// A running agent.
@@ -238,8 +200,12 @@ impl Agent {
         in_time(self.task.join_next()).await.expect("a task").expect("no panic")
     }
 
-    pub(crate) async fn end(mut self) -> Status {
-        self.commands.send(Command::End(Duration::from_secs(30))).await.expect("running");
+    pub(crate) async fn end(self) -> Status {
+        self.end_within(Duration::from_secs(30)).await
+    }
+
+    pub(crate) async fn end_within(mut self, within: Duration) -> Status {
+        self.commands.send(Command::End(within)).await.expect("running");
         self.ended().await.expect("a good end")
     }
 }

@@ -7,4 +7,7 @@ mod disks;
 mod faults;
 mod flushes;
 mod kit;
+mod proofs;
 mod restarts;
+#[path = "../shared/mod.rs"]
+mod shared;

@@ -2,6 +2,7 @@
 //! What a restart costs.
 
 use crate::kit::Lab;
+use crate::shared::noise;
 use rustix::fs::inotify;
 use std::fs;
 use std::mem::MaybeUninit;
@@ -13,12 +14,7 @@ fn fill(state: &Path) {
     for directory in 0..8 {
         fs::create_dir_all(state.join(format!("d{directory}"))).expect("a directory");
         for file in 0..88 {
-            let mut bytes = Vec::with_capacity(12 << 10);
-            while bytes.len() < 12 << 10 {
-                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                bytes.extend_from_slice(&seed.to_le_bytes());
-            }
-            fs::write(state.join(format!("d{directory}/f{file}")), bytes).expect("a file");
+            fs::write(state.join(format!("d{directory}/f{file}")), noise(12 << 10, &mut seed)).expect("a file");
         }
     }
 }
@@ -92,13 +88,13 @@ async fn a_lost_disk_comes_back_before_anything_may_start() {
     let agent = lab.agent().await;
     agent.flush().await;
     agent.end().await;
-    let was = crate::kit::files(&lab.path("state"));
+    let was = crate::shared::files(&lab.path("state"));
     fs::remove_dir_all(lab.path("state")).expect("lost");
     let (_, packs) = lab.puts();
     let agent = lab.agent().await;
     let restored = agent.restored.as_ref().expect("restored");
     assert_eq!(restored.root, restored.root_on_disk);
-    assert!(crate::kit::files(&lab.path("state")) == was, "every file is as it was");
+    assert!(crate::shared::files(&lab.path("state")) == was, "every file is as it was");
     agent.flush().await;
     agent.end().await;
     assert_eq!(lab.puts().1, packs, "what was restored needs no upload");

@@ -2,18 +2,15 @@
 //! A world for one pod after another: a repository, a coordinator in front of it, a volume, and the agent's program.
 
 use crate::front::{Authority, Front, Heard, Shared};
+use crate::shared::{files, files_of};
 use crate::store::Fickle;
 use holdfast_agent::clock::SystemClock;
 use holdfast_agent::pod::Receipt;
 use holdfast_core::pod::{PodConfig, PodDivergence, PodPath, PodRestore};
-use holdfast_store::capture::{Clock, Filter};
-use holdfast_store::disk::Dir;
+use holdfast_store::capture::Clock;
 use holdfast_store::log::Log;
-use holdfast_store::reader::Reader;
 use holdfast_store::repository::{Kdf, Repository};
-use holdfast_store::restore::{Options, Progress, Restore, Target, restore};
 use holdfast_store::transport::Transport;
-use holdfast_store::tree::Object;
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -22,7 +19,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -143,28 +139,7 @@ impl World {
             0 => log.read_body(log.head(0).await.expect("a head")).await.expect("a record").state(),
             sequence => sequence,
         };
-        let entry = log.read(sequence).await.expect("a record");
-        let reader = Arc::new(Reader::new(transport, domain, tokio::runtime::Handle::current(), None));
-        let into = tempfile::tempdir_in(self.base.path()).expect("a directory");
-        let path = into.path().to_owned();
-        let restoring = tokio::task::spawn_blocking(move || {
-            let checkpoint = entry.record.checkpoint().expect("a checkpoint");
-            reader.know_record(Object::Record { lineage: entry.record.lineage, sequence }, Arc::clone(&entry.document));
-            let dir = Arc::new(Dir::open_root(&path).expect("a directory"));
-            let target = Target { label: "data".to_owned(), dir, filter: Filter::default() };
-            let request = Restore {
-                reader: &reader,
-                roots: &checkpoint.roots,
-                totals: &checkpoint.totals,
-                targets: &[target],
-                options: &Options::default(),
-                cancel: &AtomicBool::new(false),
-                progress: &Progress::default(),
-            };
-            restore(&request).expect("restored");
-        });
-        restoring.await.expect("restored");
-        files(into.path())
+        files_of(transport, domain, LINEAGE, sequence).await
     }
 
     /// Waits until the front has heard something like this.
@@ -311,11 +286,6 @@ pub(crate) async fn until_some<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T
 }
 
 /// The files of a directory, by name.
-fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entries = fs::read_dir(directory).expect("a directory").map(|entry| entry.expect("an entry"));
-    entries.map(|entry| (entry.file_name().into_string().expect("text"), fs::read(entry.path()).expect("a file"))).collect()
-}
-
 /// Whether a path is there.
 pub(crate) fn is_there(path: &Path) -> bool {
     path.exists()

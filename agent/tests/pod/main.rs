@@ -10,5 +10,8 @@ mod front;
 mod kit;
 mod measures;
 mod outages;
+#[path = "../shared/mod.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod shared;
 mod starts;
 mod store;

@@ -14,7 +14,6 @@ use holdfast_store::log::{Entry, Log};
 use holdfast_store::reader::Reader;
 use holdfast_store::restore::{Options, Progress, Restore, Stats, Target, prove, restore};
 use holdfast_store::transport::{Retries, Retrying, Transport};
-use holdfast_store::tree::Object;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -109,8 +108,7 @@ impl Job {
     /// The root of what is on disk afterwards. Blocks.
     fn run(self) -> anyhow::Result<(String, Stats)> {
         let checkpoint = self.entry.record.checkpoint().context("it is no checkpoint")?;
-        let object = Object::Record { lineage: self.entry.record.lineage, sequence: self.entry.record.sequence };
-        self.reader.know_record(object, Arc::clone(&self.entry.document));
+        self.reader.know(&self.entry);
         let (cancel, targets) = (AtomicBool::new(false), [self.target]);
         let stats = restore(&Restore {
             reader: &self.reader,

@@ -130,7 +130,7 @@ impl Lab {
             "spec": {"nodeName": "node-a", "containers": [{"name": "web"}], "terminationGracePeriodSeconds": 30},
             "status": {"phase": "Running"},
         });
-        merge(&mut pod, change);
+        json_patch::merge(&mut pod, &change);
         self.api.put("pods", pod);
     }
 
@@ -161,7 +161,7 @@ impl Lab {
     /// Changes a pod as somebody else would.
     pub fn change(&self, namespace: &str, name: &str, change: Value) {
         let mut pod = self.api.get("pods", namespace, name).unwrap();
-        merge(&mut pod, change);
+        json_patch::merge(&mut pod, &change);
         self.api.put("pods", pod);
     }
 
@@ -175,7 +175,7 @@ impl Lab {
 
     pub fn choose(&self, lineage: &str, choice: &str) {
         let mut record = self.api.get("statelineages", "shop", lineage).unwrap();
-        merge(&mut record, json!({"metadata": {"annotations": {"holdfast.dev/choose": choice}}}));
+        json_patch::merge(&mut record, &json!({"metadata": {"annotations": {"holdfast.dev/choose": choice}}}));
         self.api.put("statelineages", record);
     }
 
@@ -202,20 +202,6 @@ pub fn policy(api: &ApiServer, namespace: &str, name: &str, scope: &str) {
 pub fn node(api: &ApiServer, name: &str, ready: bool) {
     let status = json!({"conditions": [{"type": "Ready", "status": if ready { "True" } else { "Unknown" }}]});
     api.put("nodes", json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": status}));
-}
-
-pub fn merge(into: &mut Value, from: Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            for (key, value) in from {
-                match value {
-                    Value::Null => drop(into.remove(&key)),
-                    value => merge(into.entry(key).or_insert(Value::Null), value),
-                }
-            }
-        }
-        (into, from) => *into = from,
-    }
 }
 
 /// Tokens are "pod:<namespace>/<name>/<uid>" (for us), "account:<namespace>/<name>" (for us, not bound to a pod), "user:<name>" (for the API server),

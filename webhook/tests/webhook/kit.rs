@@ -4,6 +4,7 @@
 use holdfast_api::StatePolicySpec;
 use holdfast_webhook::around::{Around, Known, Namespace, OldNode, Settings};
 use holdfast_webhook::pod::{Decision, decide};
+use holdfast_webhook::reason::Kind as _;
 use json_patch::PatchOperation;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -19,19 +20,20 @@ pub(crate) fn read<T: serde::de::DeserializeOwned>(name: &str) -> T {
     serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// `value` with the fields of `change` laid over it; null takes a field away.
-pub(crate) fn merge(value: &mut Value, change: &Value) {
-    match (value, change) {
-        (Value::Object(value), Value::Object(change)) => {
-            for (name, change) in change {
-                if change.is_null() {
-                    value.remove(name);
-                } else {
-                    merge(value.entry(name).or_insert(Value::Null), change);
-                }
-            }
-        }
-        (value, change) => *value = change.clone(),
+/// An object with a case's changes to it.
+pub(crate) fn laid_over(mut base: Value, change: &Value) -> Value {
+    if !change.is_null() {
+        json_patch::merge(&mut base, change);
+    }
+    base
+}
+
+/// What a decision is called in the tables.
+pub(crate) fn code(decision: &Decision) -> &'static str {
+    match decision {
+        Decision::Patch(..) => "Patched",
+        Decision::Skip(skip) => skip.code(),
+        Decision::Deny(refusal) => refusal.kind.code(),
     }
 }
 

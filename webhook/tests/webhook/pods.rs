@@ -39,31 +39,16 @@ pub(crate) struct Case {
 
 impl Case {
     pub(crate) fn pod(&self) -> Value {
-        laid_over(kit::plain_pod(), &self.pod)
+        kit::laid_over(kit::plain_pod(), &self.pod)
     }
 
     pub(crate) fn policy(&self) -> Value {
-        laid_over(kit::plain_policy(), &self.policy)
+        kit::laid_over(kit::plain_policy(), &self.policy)
     }
-}
-
-fn laid_over(mut base: Value, change: &Value) -> Value {
-    if !change.is_null() {
-        kit::merge(&mut base, change);
-    }
-    base
 }
 
 pub(crate) fn cases() -> Vec<Case> {
     kit::read("pods.yaml")
-}
-
-fn code(decision: &Decision) -> &'static str {
-    match decision {
-        Decision::Patch(..) => "Patched",
-        Decision::Skip(skip) => skip.code(),
-        Decision::Deny(refusal) => refusal.kind.code(),
-    }
 }
 
 #[test]
@@ -71,7 +56,7 @@ fn each_pod_becomes_what_the_table_says() {
     for case in cases() {
         let (pod, around) = (case.pod(), case.cluster.around(&case.policy()));
         let decision = decide(&pod, &around, &settings());
-        assert_eq!(code(&decision), case.decision, "{}: {decision:?}", case.name);
+        assert_eq!(kit::code(&decision), case.decision, "{}: {decision:?}", case.name);
         match &decision {
             Decision::Skip(_) => {}
             Decision::Deny(refusal) => {

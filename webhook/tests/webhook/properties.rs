@@ -39,7 +39,7 @@ fn mount() -> impl Strategy<Value = Value> {
     ]);
     (volumes, places, more).prop_map(|(volume, place, more)| {
         let mut mount = json!({"name": volume, "mountPath": place});
-        crate::kit::merge(&mut mount, &more);
+        json_patch::merge(&mut mount, &more);
         mount
     })
 }
@@ -55,7 +55,7 @@ fn container() -> impl Strategy<Value = Value> {
     ]);
     (name(), proptest::collection::vec(mount(), 0..3), more).prop_map(|(name, mounts, more)| {
         let mut container = json!({"name": name, "image": "i", "volumeMounts": mounts});
-        crate::kit::merge(&mut container, &more);
+        json_patch::merge(&mut container, &more);
         container
     })
 }
@@ -119,7 +119,7 @@ fn pod() -> impl Strategy<Value = Value> {
     ]);
     (metadata(), containers(), containers(), volumes(), more).prop_map(|(metadata, inits, containers, volumes, more)| {
         let mut spec = json!({"initContainers": inits, "containers": containers, "volumes": volumes});
-        crate::kit::merge(&mut spec, &more);
+        json_patch::merge(&mut spec, &more);
         json!({"metadata": metadata, "spec": spec})
     })
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! We are not alone: other webhooks change the pod before and after us, we are asked again, and people copy pods.
 
-use crate::kit::{self, apply, around, init, mutate, names, plain_pod, plain_policy, settings};
+use crate::kit::{apply, around, init, mutate, names, plain_pod, plain_policy, settings};
 use crate::pods::cases;
 use holdfast_webhook::pod::{Decision, decide};
 use serde_json::{Value, json};
@@ -171,7 +171,7 @@ fn a_copy_under_another_policy_is_as_if_it_was_never_injected() {
         let under = case.cluster.around(&case.policy());
         let fresh = mutate(&case.pod(), &under).expect("let in");
         let mut other = case.policy();
-        kit::merge(&mut other, &json!({"cadence": {"scan": "90s"}, "budgets": {"memory": "96Mi"}}));
+        json_patch::merge(&mut other, &json!({"cadence": {"scan": "90s"}, "budgets": {"memory": "96Mi"}}));
         if let Some(path) = other["paths"][0].as_object_mut() {
             path.remove("provision");
         }

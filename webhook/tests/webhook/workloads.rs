@@ -56,37 +56,21 @@ fn plain(kind: &str) -> Value {
     json!({"kind": kind, "metadata": {"name": "web"}, "spec": spec})
 }
 
-fn laid_over(kind: &str, change: &Value) -> Value {
-    let mut object = plain(kind);
-    if !change.is_null() {
-        kit::merge(&mut object, change);
-    }
-    object
-}
-
-fn code(decision: &Decision) -> &'static str {
-    match decision {
-        Decision::Patch(..) => "Patched",
-        Decision::Skip(skip) => skip.code(),
-        Decision::Deny(refusal) => refusal.kind.code(),
-    }
-}
-
 #[test]
 fn each_workload_becomes_what_the_table_says() {
     let cases: Vec<Case> = kit::read("workloads.yaml");
     for case in cases {
         let kind = case.kind.as_deref().unwrap_or("Deployment");
-        let object = laid_over(kind, &case.object);
-        let old = case.old.as_ref().map(|old| laid_over(kind, old));
+        let object = kit::laid_over(plain(kind), &case.object);
+        let old = case.old.as_ref().map(|old| kit::laid_over(plain(kind), old));
         let change = Change { kind, object: &object, old: old.as_ref() };
         let mut policy = kit::plain_policy();
         if !case.policy.is_null() {
-            kit::merge(&mut policy, &case.policy);
+            json_patch::merge(&mut policy, &case.policy);
         }
         let around = case.cluster.around(&policy);
         let decision = decide(&change, &around, &settings());
-        assert_eq!(code(&decision), case.decision, "{}: {decision:?}", case.name);
+        assert_eq!(kit::code(&decision), case.decision, "{}: {decision:?}", case.name);
         match &decision {
             Decision::Skip(_) => {}
             Decision::Deny(refusal) => {

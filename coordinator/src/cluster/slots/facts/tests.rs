@@ -7,22 +7,8 @@ fn pod(change: Value) -> Pod {
         "metadata": {"name": "web-7", "namespace": "shop", "uid": "u", "labels": {POLICY: "web"}, "annotations": {INJECTED: "{}"}},
         "spec": {"containers": [], "nodeName": "node-a"},
     });
-    merge(&mut pod, change);
+    json_patch::merge(&mut pod, &change);
     serde_json::from_value(pod).expect("a pod")
-}
-
-fn merge(into: &mut Value, from: Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            for (key, value) in from {
-                match value {
-                    Value::Null => drop(into.remove(&key)),
-                    value => merge(into.entry(key).or_insert(Value::Null), value),
-                }
-            }
-        }
-        (into, from) => *into = from,
-    }
 }
 
 fn named(slot: &str) -> Option<Wish> {
