@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Restores: pinned and granted while they run, let go when they end.
-#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
-mod kit;
-
+use crate::kit::{Served, World, newest, reason};
 use holdfast_proto::GRANT_HEADER;
 use holdfast_proto::problem::Reason;
 use holdfast_proto::v1::object_service_client::ObjectServiceClient;
@@ -13,7 +11,6 @@ use holdfast_proto::v1::{
     RestorePhase, RestoreProgress,
 };
 use holdfast_store::name::Name;
-use kit::{Served, World, newest, reason};
 use std::time::Duration;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;

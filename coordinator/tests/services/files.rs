@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The files of any point in time: listed, read, compared.
-#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
-mod kit;
-
+use crate::kit::{World, Writer, at_checkpoint, collect, newest, reason};
 use holdfast_proto::problem::Reason;
 use holdfast_proto::v1::file_service_client::FileServiceClient;
 use holdfast_proto::v1::{
     Change, DiffFilesRequest, DiffFilesResponse, File, FileKind, GetFileRequest, ListFilesRequest, ReadFileRequest,
 };
-use kit::{World, Writer, at_checkpoint, collect, newest, reason};
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use tonic::Status;
 use tonic::transport::Channel;

@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sessions, what is known of a lineage by them, and flushes.
-#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
-mod kit;
-
+use crate::kit::{Agent, OWNER, World, names, reason};
 use holdfast_proto::problem::Reason;
 use holdfast_proto::v1::lineage_service_client::LineageServiceClient;
 use holdfast_proto::v1::{FlushLineageRequest, GetLineageRequest, Lineage, ListLineagesRequest};
-use kit::{Agent, OWNER, World, names, reason};
 use std::time::Duration;
 use tonic::transport::Channel;
 

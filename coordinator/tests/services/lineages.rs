@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is protected, and which points of its history exist.
-#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
-mod kit;
-
+use crate::kit::{Served, World, names, newest, reason};
 use holdfast_core::checkpoint::Quality;
 use holdfast_proto::problem::{Problem, Reason};
 use holdfast_proto::v1::lineage_service_client::LineageServiceClient;
@@ -11,7 +9,6 @@ use holdfast_proto::v1::point_ref::Point;
 use holdfast_proto::v1::{
     Checkpoint, GetCheckpointRequest, GetLineageRequest, ListCheckpointsRequest, ListLineagesRequest, PointRef,
 };
-use kit::{Served, World, names, newest, reason};
 use tonic::Status;
 use tonic::transport::Channel;
 

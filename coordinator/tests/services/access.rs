@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Who may call, what is offered, and how a server ends.
-#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
-mod kit;
-
+use crate::kit::{Agent, Served, World, names, reason};
 use bytes::{Buf, BufMut, Bytes};
 use holdfast_coordinator::{Access, Coordinator, CoordinatorError};
 use holdfast_proto::problem::Reason;
 use holdfast_proto::v1::lineage_service_client::LineageServiceClient;
 use holdfast_proto::v1::snapshot_service_client::SnapshotServiceClient;
 use holdfast_proto::v1::{GetLineageRequest, ListLineagesRequest, WatchSnapshotsRequest};
-use kit::{Agent, Served, World, names, reason};
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use tokio::net::TcpListener;

@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The relay: what a grant covers goes through, unchanged and checked; nothing else does.
-#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
-mod kit;
-
+use crate::kit::{Agent, World, collect, reason};
 use bytes::Bytes;
 use holdfast_proto::GRANT_HEADER;
 use holdfast_proto::problem::Reason;
 use holdfast_proto::v1::object_service_client::ObjectServiceClient;
 use holdfast_proto::v1::{CreateObjectRequest, GetObjectRequest, HeadObjectRequest, ListObjectsRequest};
 use holdfast_store::name::Name;
-use kit::{Agent, World, collect, reason};
 use sha2::{Digest, Sha256};
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Snapshots: all or nothing, once, and seen by those who watch.
-#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
-mod kit;
-
+use crate::kit::{Agent, World, names, reason};
 use holdfast_core::checkpoint::Quality;
 use holdfast_proto::problem::{Problem, Reason};
 use holdfast_proto::v1::snapshot_service_client::SnapshotServiceClient;
@@ -12,7 +10,6 @@ use holdfast_proto::v1::{
     CreateSnapshotRequest, DeleteSnapshotRequest, GetSnapshotRequest, ListSnapshotsRequest, Snapshot, WatchSnapshotsRequest,
     WatchSnapshotsResponse,
 };
-use kit::{Agent, World, names, reason};
 use std::time::Duration;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
