@@ -23,6 +23,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+pub(crate) mod mounted;
+
 /// The system's clock.
 #[derive(Debug)]
 pub(crate) struct SystemClock;

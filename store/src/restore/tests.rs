@@ -12,6 +12,8 @@ use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::time::Duration;
 
+mod attributes;
+
 /// One of everything that a directory can hold.
 fn one_of_everything(root: &Path) {
     let mut dice = Dice::new(7);

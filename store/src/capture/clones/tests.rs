@@ -9,9 +9,7 @@ use crate::testkit::{Dice, Lab, exact};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
-mod mounted;
-
-use mounted::on_each;
+use crate::testkit::mounted::on_each;
 
 /// The only file of most of these tests.
 const FILE: &str = "file";

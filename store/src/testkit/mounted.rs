@@ -11,16 +11,16 @@ const KINDS: [(&str, &[&str]); 2] = [("xfs", &["mkfs.xfs", "-q", "-m", "reflink=
 const IMAGE_BYTES: u64 = 640 << 20;
 
 /// A file system that is mounted until this is dropped.
-pub(super) struct Mounted {
-    pub(super) kind: &'static str,
+pub(crate) struct Mounted {
+    pub(crate) kind: &'static str,
     /// An empty directory in it.
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
     point: PathBuf,
     _image: TempDir,
 }
 
 /// Does it on each kind of file system that shares blocks, or says why not.
-pub(super) fn on_each(what: &str, mut work: impl FnMut(&Mounted)) {
+pub(crate) fn on_each(what: &str, mut work: impl FnMut(&Mounted)) {
     for (kind, make) in KINDS {
         match Mounted::new(kind, make) {
             Ok(mounted) => work(&mounted),
@@ -39,7 +39,7 @@ fn run(words: &[&str], more: &[&Path]) -> Result<(), String> {
 }
 
 impl Mounted {
-    fn new(kind: &'static str, make: &[&str]) -> Result<Self, String> {
+    pub(crate) fn new(kind: &'static str, make: &[&str]) -> Result<Self, String> {
         if !rustix::process::geteuid().is_root() {
             return Err("only root can mount it".to_owned());
         }
@@ -56,7 +56,7 @@ impl Mounted {
     }
 
     /// Leaves hardly any space; returns what takes it.
-    pub(super) fn fill(&self) -> PathBuf {
+    pub(crate) fn fill(&self) -> PathBuf {
         let path = self.point.join("ballast");
         let file = File::create(&path).expect("a file");
         let room = || rustix::fs::statvfs(&self.point).map(|info| info.f_bavail * info.f_frsize).expect("a file system");
