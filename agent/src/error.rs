@@ -38,6 +38,16 @@ pub enum AgentError {
         /// Why.
         source: std::io::Error,
     },
+    /// The agent's own disk space would be captured.
+    #[error(
+        "scratch space {scratch} lies inside the state path {path}: each capture would cause the next; choose another place, or exclude it"
+    )]
+    ScratchIsState {
+        /// Where.
+        scratch: PathBuf,
+        /// In what.
+        path: PathBuf,
+    },
     /// Another agent on this machine has the lineage.
     #[error("lineage {lineage} is being protected by another process on this machine (it holds {lock})")]
     Locked {

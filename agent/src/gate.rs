@@ -7,7 +7,7 @@ use crate::clock::SystemClock;
 use crate::config::AgentConfig;
 use crate::governor::Governor;
 use crate::history::{self, Newest, PassedOver};
-use crate::scratch::{LineageScratch, Memory};
+use crate::scratch::{LineageScratch, Memory, apart};
 use crate::status::{LastCheckpoint, Restored, Status};
 use crate::watch::{Ear, Watch};
 use crate::{AgentError, capture, marker, thread};
@@ -68,6 +68,7 @@ pub async fn prepare(
     progress: Arc<Progress>,
 ) -> Result<Prepared, AgentError> {
     let lineage = domain.keys.identity.lineage_id(&config.lineage);
+    apart(&config.scratch, &config.paths)?;
     let scratch = LineageScratch::open(&config.scratch, lineage, &config.lineage, config.scratch_bytes)?;
     let roots = Arc::new(config.paths.iter().map(Root::open).collect::<Result<Vec<_>, _>>()?);
     let log = Log::new(Arc::clone(&transport), Arc::clone(&domain), lineage);

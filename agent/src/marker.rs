@@ -97,6 +97,22 @@ pub fn write(dir: &Dir, marker: &Marker) -> io::Result<()> {
     Ok(())
 }
 
+/// Takes the marker away; that there was none is no error.
+///
+/// # Errors
+/// If it stays.
+pub fn remove(dir: &Dir) -> io::Result<()> {
+    match xattr::remove(dir.fd(), ATTRIBUTE) {
+        Err(error) if !unsupported(&error) => return Err(error),
+        _ => {}
+    }
+    match rustix::fs::unlinkat(dir.fd(), FILE, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(rustix::fs::fsync(dir.fd())?)
+}
+
 fn write_file(dir: &Dir, bytes: &[u8]) -> io::Result<()> {
     let Some(name) = Name::new(FILE_NEW) else { return Ok(()) };
     match rustix::fs::unlinkat(dir.fd(), FILE_NEW, AtFlags::empty()) {
@@ -153,6 +169,8 @@ mod tests {
         }
         let found = find("data", &dir, false).expect("readable");
         assert!(found.is_empty, "a marker is not content");
+        remove(&dir).expect("removed");
+        assert_eq!(read(&dir).expect("readable"), None);
         std::fs::create_dir(path.join("lost+found")).expect("a directory");
         assert!(find("data", &dir, false).expect("readable").is_empty, "nor is lost+found");
         std::fs::write(path.join("x"), b"").expect("a file");
@@ -172,6 +190,8 @@ mod tests {
         write_file(&dir, &encode(&marker(MarkerState::Ready)).expect("JSON")).expect("writable");
         assert_eq!(read(&dir).expect("readable"), Some(marker(MarkerState::Ready)));
         assert!(find("data", &dir, false).expect("readable").is_empty);
+        remove(&dir).expect("removed");
+        assert_eq!(read(&dir).expect("readable"), None);
     }
 
     #[test]

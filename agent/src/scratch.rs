@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What an agent keeps on its own disk between runs: a lock, the newest record it has seen, and copies of nodes. Losing it costs time.
 
-use crate::AgentError;
+use crate::{AgentError, StatePath};
 use holdfast_core::id::{HolderKey, LineageId, RecordHash};
 use holdfast_store::scratch::Scratch;
 use rustix::fs::FlockOperation;
@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -93,9 +94,55 @@ impl LineageScratch {
     }
 }
 
+/// Refuses scratch space that is state: it would be captured, and each capture writes to it, for ever.
+pub(crate) fn apart(scratch: &Path, paths: &[StatePath]) -> Result<(), AgentError> {
+    let resolved_scratch = resolved(scratch);
+    for path in paths {
+        let Ok(beneath) = resolved_scratch.strip_prefix(resolved(&path.path)) else { continue };
+        let mut inner = PathBuf::new();
+        // what the filter leaves out on the way is no state
+        let is_state = beneath.components().all(|name| {
+            inner.push(name);
+            path.filter.keeps(inner.as_os_str().as_bytes(), true)
+        });
+        if is_state {
+            return Err(AgentError::ScratchIsState { scratch: scratch.to_owned(), path: path.path.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// With symbolic links followed, as far as the path exists.
+fn resolved(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let followed = |there: &Path| Some(fs::canonicalize(there).ok()?.join(absolute.strip_prefix(there).ok()?));
+    absolute.ancestors().find_map(followed).unwrap_or_else(|| absolute.clone())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use holdfast_store::capture::Filter;
+
+    #[test]
+    fn scratch_is_no_state() {
+        let base = tempfile::tempdir().expect("a directory");
+        let state = base.path().join("state");
+        fs::create_dir_all(state.join("cache")).expect("a directory");
+        std::os::unix::fs::symlink(&state, base.path().join("link")).expect("a link");
+        let check = |scratch: &str, exclude: &[&str]| {
+            let exclude: Vec<_> = exclude.iter().map(|glob| (*glob).to_owned()).collect();
+            let filter = Filter::new(&[], &exclude).expect("globs");
+            let path =
+                StatePath { label: "data".to_owned(), path: state.clone(), include: vec![], exclude, filter, read_only: false };
+            apart(&base.path().join(scratch), &[path]).is_ok()
+        };
+        assert!(check("scratch", &[]) && check("state2/scratch", &[]) && check("not/there/yet", &[]));
+        assert!(!check("state", &[]) && !check("state/cache", &[]) && !check("state/not/there/yet", &[]));
+        assert!(!check("link/cache", &[]), "the way there doesn't matter");
+        assert!(check("state/cache/holdfast", &["cache"]), "what is left out is no state");
+        assert!(!check("state/cache/holdfast", &["other"]));
+    }
 
     #[test]
     fn one_process_at_a_time_and_what_it_remembers() {

@@ -130,7 +130,15 @@ fn code_of(error: &anyhow::Error) -> u8 {
     match (store, restore, agent) {
         (Some(store), ..) => store_code(store),
         (_, Some(RestoreError::NoSuchPath(_)), _) => NOT_FOUND,
-        (.., Some(AgentError::Refused(_) | AgentError::Locked { .. } | AgentError::Replaced { .. })) => DECIDE,
+        (
+            ..,
+            Some(
+                AgentError::Refused(_)
+                | AgentError::Locked { .. }
+                | AgentError::Replaced { .. }
+                | AgentError::ScratchIsState { .. },
+            ),
+        ) => DECIDE,
         (.., Some(AgentError::NotProven { .. })) => DAMAGED,
         _ => FAILED,
     }

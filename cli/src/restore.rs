@@ -14,6 +14,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
 mod aim;
+mod marks;
 mod receipt;
 mod report;
 mod verify;

@@ -205,7 +205,7 @@ pub fn decide(lineage: LineageId, found: &[Found], stored: Option<Stored>, choic
     });
     match resumed {
         _ if stored.pinned && !choices.adopt_disk => return Ok(Decision::Restore(stored.sequence)),
-        // only what is to be replaced is captured by whoever marked it so
+        // whoever marked it so captured what is to be replaced, or a person asked for just this checkpoint in its place
         Some((sequence, volume, generation))
             if (stored.volume, stored.generation) == (Some(volume), generation) && stored.sequence > sequence =>
         {

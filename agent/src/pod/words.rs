@@ -39,7 +39,7 @@ pub(super) fn of_agent(error: &AgentError) -> Why {
         AgentError::Session(error) => of_session(error),
         AgentError::Locked { .. } => Why::new("Locked", error.to_string()),
         AgentError::StatePath { .. } | AgentError::Replaced { .. } => Why::new("StatePathUnusable", error.to_string()),
-        AgentError::Scratch { .. } => Why::new("ScratchUnusable", error.to_string()),
+        AgentError::Scratch { .. } | AgentError::ScratchIsState { .. } => Why::new("ScratchUnusable", error.to_string()),
         AgentError::Vanished { .. } => Why::new("StateMissing", error.to_string()),
         AgentError::Restore(holdfast_store::restore::RestoreError::Target { .. }) => Why::new("RestoreFailed", error.to_string()),
         AgentError::NotProven { .. } => Why::new("RestoreNotProven", error.to_string()),

@@ -2,6 +2,7 @@
 //! Carrying a restore out: fetch, write, sync, prove.
 
 use super::aim::Aim;
+use super::marks::{Marks, Restoring};
 use super::report::Reporter;
 use super::verify::{self, Request as Verify};
 use super::{RestoreArgs, receipt::Done};
@@ -15,7 +16,6 @@ use holdfast_store::log::{Entry, Log};
 use holdfast_store::reader::Reader;
 use holdfast_store::record::Checkpoint;
 use holdfast_store::restore::{Deviation, Extra, Options, Progress, Restore, Stats, Target, compare, prove, restore as write};
-use holdfast_store::tree::Object;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -27,6 +27,7 @@ struct Job {
     reader: Arc<Reader>,
     checkpoint: Checkpoint,
     targets: Vec<Target>,
+    restoring: Restoring,
     options: Options,
     occupied: bool,
     progress: Arc<Progress>,
@@ -70,11 +71,18 @@ pub(super) async fn restore(
         select: aim.select.clone(),
         ..Options::default()
     };
+    let restoring = Restoring {
+        lineage: granted.lineage,
+        generation: entry.record.generation,
+        sequence: entry.record.sequence,
+        whole: aim.select.is_empty(),
+    };
     let totals = checkpoint.totals;
     let job = Job {
         reader,
         checkpoint,
         targets: aim.open()?,
+        restoring,
         options,
         occupied: aim.occupied,
         progress: Arc::clone(&progress),
@@ -110,14 +118,14 @@ pub(super) async fn restore(
 fn reader(transport: Arc<dyn holdfast_store::transport::Transport>, granted: &Granted, entry: &Entry) -> Arc<Reader> {
     let runtime = tokio::runtime::Handle::current();
     let reader = Reader::new(transport, Arc::clone(&granted.domain), runtime, None);
-    let object = Object::Record { lineage: granted.lineage, sequence: entry.record.sequence };
-    reader.know_record(object, Arc::clone(&entry.document));
+    reader.know(entry);
     Arc::new(reader)
 }
 
 impl Job {
     /// Everything that blocks.
     fn run(self) -> anyhow::Result<Outcome> {
+        let marks = Marks::set(self.restoring, &self.targets)?;
         let stats = write(&Restore {
             reader: &self.reader,
             roots: &self.checkpoint.roots,
@@ -130,7 +138,11 @@ impl Job {
         for target in &self.targets {
             rustix::fs::syncfs(target.dir.fd()).with_context(|| format!("sync the directory of {}", target.label))?;
         }
-        self.prove(stats)
+        let outcome = self.prove(stats)?;
+        if outcome.unexplained_count == 0 {
+            marks.done()?;
+        }
+        Ok(outcome)
     }
 
     /// The proof by the root where the whole state is there and nothing else, otherwise file by file.

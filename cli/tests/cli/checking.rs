@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `holdfast check`: sound repositories, and damaged ones.
 
-use crate::kit::{Kit, write};
+use crate::kit::{Kit, noise, write};
 use holdfast_s3_server::Fault;
 use http::{Method, StatusCode};
 
@@ -10,10 +10,7 @@ fn with_a_pack() -> Kit {
     let kit = Kit::new();
     let state = kit.path("big");
     std::fs::create_dir(&state).expect("a directory");
-    let noise: Vec<u8> = (0_u64..3 << 17)
-        .flat_map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29).wrapping_mul(i | 1).to_le_bytes())
-        .collect();
-    write(&state.join("noise"), &noise);
+    write(&state.join("noise"), &noise(3 << 20));
     kit.protect("big", &state);
     kit
 }

@@ -152,6 +152,12 @@ impl Kit {
     }
 }
 
+/// So many bytes that don't compress: they lie in packs, not in records.
+pub(crate) fn noise(len: usize) -> Vec<u8> {
+    let word = |i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29).wrapping_mul(i | 1).to_le_bytes();
+    (0..).flat_map(word).take(len).collect()
+}
+
 impl Drop for Kit {
     fn drop(&mut self) {
         if let Some(server) = self.server.take() {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Restores: whole, in part, over what is there, and what is refused.
 
-use crate::kit::{Kit, redact, write};
+use crate::kit::{Kit, noise, redact, write};
 use std::fs;
 use std::path::Path;
 
@@ -104,4 +104,43 @@ fn what_is_lost_in_the_store_is_told_and_nothing_looks_whole() {
     let ran = kit.run(&["restore", to.to_str().expect("text")]);
     assert_eq!((ran.code, ran.any_text().as_str()), (6, ""), "{}", ran.err);
     assert!(ran.err.contains("damaged"), "{}", ran.err);
+}
+
+#[test]
+fn what_a_restore_left_unfinished_is_taken_for_no_state() {
+    let kit = Kit::seeded();
+    let to = kit.path("web");
+    write(&to.join("noise"), &noise(400_000));
+    kit.protect("web", &to);
+    let with_noise = kit.checkpoints("web").pop().expect("a checkpoint");
+    fs::remove_file(to.join("noise")).expect("a file");
+    write(&to.join("changed"), b"meanwhile\n");
+    kit.protect("web", &to);
+    let (wanted, target) = (with_noise.to_string(), to.to_str().expect("text"));
+    let state = format!("data={target}");
+    let run = ["run", "--lineage", "web", "--state", &state, "--", "true"];
+    let back = ["restore", "--lineage", "web", "--checkpoint", &wanted, "--remove-extra", target];
+    // what must be fetched comes damaged; the rest is done already
+    kit.script.always(http::Method::GET, "state/domains/", holdfast_s3_server::Fault::FlipByte { at: 150_000 });
+    assert_eq!(kit.run(&back).code, 6);
+    kit.script.clear();
+    kit.run(&run).refused(3, "unfinished restore of checkpoint");
+    kit.run(&back).text();
+    assert_eq!(read(&to.join("changed")), "after, longer\n");
+    kit.run(&run).text();
+    let again = kit.path("again");
+    kit.run(&["restore", "--lineage", "web", again.to_str().expect("text")]).text();
+    assert_eq!(
+        (read(&again.join("changed")), fs::read(again.join("noise")).ok()),
+        ("after, longer\n".to_owned(), Some(noise(400_000)))
+    );
+    let marked = format!("data={}", again.display());
+    kit.run(&["run", "--lineage", "web", "--state", &marked, "--", "true"]).refused(3, "never protected");
+}
+
+#[test]
+fn scratch_inside_the_state_is_refused() {
+    let kit = Kit::new();
+    let state = format!("data={}", kit.directory.path().display());
+    kit.run(&["run", "--lineage", "home", "--state", &state, "--", "true"]).refused(3, "lies inside the state path");
 }
