@@ -269,16 +269,27 @@ impl Agent {
     }
 
     /// Claims the lineage again after a session has ended; only another holder ends this one for good.
-    async fn reopen(&mut self, mut error: StoreError) -> Result<(), AgentError> {
+    async fn reopen(&mut self, error: StoreError) -> Result<(), AgentError> {
         self.session = None;
+        self.judge(&error)?;
+        self.claim_again().await
+    }
+
+    /// Whether there is any point in claiming the lineage again.
+    fn judge(&mut self, error: &StoreError) -> Result<(), AgentError> {
+        if matches!(error, StoreError::Fenced { .. } | StoreError::Held { .. } | StoreError::ForeignOwner { .. }) {
+            self.show(Phase::Fenced);
+            return Err(StoreError::Fenced { lineage: self.config.lineage.clone() }.into());
+        }
+        tracing::error!(lineage = %self.config.lineage, %error, "the session has ended; claiming the lineage again");
+        self.fault = Some(error.to_string());
+        let phase = self.status.borrow().phase;
+        self.show(phase);
+        Ok(())
+    }
+
+    async fn claim_again(&mut self) -> Result<(), AgentError> {
         loop {
-            if matches!(error, StoreError::Fenced { .. } | StoreError::Held { .. } | StoreError::ForeignOwner { .. }) {
-                self.show(Phase::Fenced);
-                return Err(StoreError::Fenced { lineage: self.config.lineage.clone() }.into());
-            }
-            tracing::error!(lineage = %self.config.lineage, %error, "the session has ended; claiming the lineage again");
-            self.fault = Some(error.to_string());
-            self.show(Phase::Protecting);
             tokio::time::sleep(REOPEN_PAUSE).await;
             let watermark = self.scratch.recall().map(|memory| memory.watermark);
             let opening = Opening { watermark, now: SystemClock.now(), ..self.opening.clone() };
@@ -294,7 +305,7 @@ impl Agent {
                         tracing::error!(lineage = %self.config.lineage, error = %failed, "could not mark the state paths");
                     }
                 },
-                Err(again) => error = again,
+                Err(again) => self.judge(&again)?,
             }
         }
     }
@@ -390,6 +401,9 @@ impl Agent {
             while self.capturing.is_some() {
                 let finished = finish(&mut self.capturing).await;
                 self.captured(finished).await?;
+            }
+            if self.session.is_none() {
+                self.claim_again().await?; // the store may come back in time
             }
             let mut more = Vec::new();
             let lost = self.ear.drain(|heard| more.push(heard));

@@ -2,12 +2,14 @@
 //! Stores that are gone, and holders that are replaced.
 
 use crate::kit::{Lab, in_time};
+use crate::shared::noise;
 use holdfast_agent::{AgentError, Phase};
 use holdfast_s3_server::Fault;
 use holdfast_store::StoreError;
 use holdfast_store::write::Takeover;
 use http::{Method, StatusCode};
 use std::fs;
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_is_gone_costs_only_lag() {
@@ -89,4 +91,62 @@ async fn a_writer_that_was_replaced_stops_and_says_so() {
     let last = new.flush().await;
     assert_eq!(lab.restored(last.sequence).await.1["file"], b"old", "the replaced writer's change is in no history");
     new.end().await;
+}
+
+/// What a refused request ends is a session, not the protection; and the disk is no older for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lineage_that_was_claimed_again_finds_its_disk_as_new_as_it_is() {
+    let lab = Lab::start().await;
+    let agent = lab.agent().await;
+    fs::write(lab.path("state/file"), b"first").expect("a file");
+    agent.flush().await;
+    lab.script.nth(Method::PUT, &lab.packs(), 1, Fault::Answer(StatusCode::FORBIDDEN));
+    let second = noise(3 << 20, &mut 1);
+    fs::write(lab.path("state/file"), &second).expect("a file");
+    // who asks is told of the failure, or waits until it is over
+    let _ = in_time(agent.ask().await).await.expect("an answer");
+    let flushed = agent.flush().await;
+    assert!(lab.restored(flushed.sequence).await.1["file"] == second);
+    let claims = lab.log().read_body(flushed.sequence).await.expect("a record").generation;
+    assert_eq!(claims, 2, "it was claimed again");
+    agent.end().await;
+    let again = lab.agent().await;
+    assert!(again.restored.is_none(), "nothing was missing");
+    again.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_can_not_claim_again_can_be_ended() {
+    let lab = Lab::start().await;
+    let mut agent = lab.agent().await;
+    fs::write(lab.path("state/file"), b"first").expect("a file");
+    agent.flush().await;
+    for method in [Method::PUT, Method::GET, Method::HEAD] {
+        lab.script.always(method, "", Fault::Answer(StatusCode::FORBIDDEN));
+    }
+    fs::write(lab.path("state/file"), noise(3 << 20, &mut 1)).expect("a file");
+    agent.until(|status| status.trouble.is_some()).await;
+    let status = agent.end_within(Duration::from_millis(100)).await;
+    assert!(status.trouble.is_some_and(|trouble| trouble.contains("403")), "it says what it could not do");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_comes_back_before_the_end_gets_the_last_changes() {
+    let lab = Lab::start().await;
+    let mut agent = lab.agent().await;
+    fs::write(lab.path("state/file"), b"first").expect("a file");
+    agent.flush().await;
+    for method in [Method::PUT, Method::GET, Method::HEAD] {
+        lab.script.always(method, "", Fault::Answer(StatusCode::FORBIDDEN));
+    }
+    let second = noise(3 << 20, &mut 1);
+    fs::write(lab.path("state/file"), &second).expect("a file");
+    agent.until(|status| status.trouble.is_some()).await;
+    let (status, script) = (agent.status.clone(), std::sync::Arc::clone(&lab.script));
+    let (ended, ()) = tokio::join!(agent.end(), async move {
+        in_time(status.clone().wait_for(|status| status.phase == Phase::Ending)).await.expect("running");
+        script.clear();
+    });
+    assert_eq!(ended.phase, Phase::Ended);
+    assert!(lab.restored(0).await.1["file"] == second);
 }
