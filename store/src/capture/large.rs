@@ -8,9 +8,10 @@
 use super::changes::Changes;
 use super::clones::{Captured, FileClone, Version};
 use super::content::read_at;
+use super::inode::PendingXattrs;
 use super::op::{Bytes, ChunkRef, Op, Preview, Target, Witness};
 use super::prints::{self, Noted};
-use super::walker::{PendingXattrs, Walk, Walker};
+use super::walker::{Walk, Walker};
 use crate::chunker::{block_for, has_outgrown, is_page_structured};
 use crate::disk::{Dir, FileInfo, info_of};
 use crate::tree::{Body, Content, ContentMap, Cursor, Inode, MapRef, NodeStore, Xattrs};

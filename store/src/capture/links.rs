@@ -2,8 +2,9 @@
 //! Hard links: names are noted as they are met; their inodes follow when the directories are done, each captured once.
 
 use super::CaptureError;
+use super::inode::{counts, directory_of, unchanged};
 use super::op::{Op, Target};
-use super::walker::{Stop, Walk, Walker, counts, directory_of, unchanged};
+use super::walker::{Stop, Walk, Walker};
 use crate::disk::FileInfo;
 use crate::disk::sorter::Sorter;
 use crate::tree::cursor::{self, Cursor};

@@ -1,43 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Goes through what may have changed and tells the applier what did.
 
+use super::inode::{counts, differs, directory_of, unchanged};
 use super::links::Spool;
 use super::look::{self, Look, Lookout};
 use super::op::{Ended, Op, Ops, Target};
 use super::prints::Prints;
 use super::{CaptureError, Dirt, Request, Source};
-use crate::disk::{Dir, FileInfo, FileKind, is_own, xattr};
+use crate::disk::{Dir, FileInfo, FileKind, is_own};
 use crate::error::StoreError;
 use crate::reader::Reader;
-use crate::tree::inode::{INLINE_XATTRS, encode_xattrs};
-use crate::tree::{Body, Directory, Entry, Inode, Links, MapRef, Mtime, Name, NodeStore, RootItem, Stamp, Xattrs};
-use crate::write::{Batch, Batcher};
+use crate::tree::{Entry, Links, MapRef, Name, NodeStore, RootItem};
+use crate::write::Batcher;
 use holdfast_core::checkpoint::{Problem, Totals};
-use holdfast_core::time::Timestamp;
 use rustix::io::Errno;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Vanished entries remembered, to recognise what was renamed.
 pub(super) const VANISHED_MAX: usize = 10_000;
-/// Captured files that are looked at again at the end.
-const RECHECK_MAX: usize = 4096;
 /// Directories inside one another.
 const DEPTH_MAX: usize = crate::tree::hints::DEPTH_MAX as usize;
-/// A file that changed this recently may change again without a new time: kernels tick every 1 to 10 ms, some file systems store seconds only.
-const RACY: Duration = Duration::from_millis(50);
-const RACY_SECONDS: Duration = Duration::from_secs(2);
-/// A page that was written through a mapping changes the time when it is written first, and again only after the kernel has written it back: by default
-/// after 30 s, looked for each 5 s (`vm.dirty_expire_centisecs`, `vm.dirty_writeback_centisecs`). Until then what is in the page changes unseen, so the file is read again.
-/// Where the disk is another's so far (`foreign`), nothing is mapped yet, and a new mapping's first write is seen.
-const MAPPED: Duration = Duration::from_secs(45);
-/// Programs that write through mappings do so in files of at least some pages.
-const MAPPED_MIN: u64 = 16 << 10;
-
 /// Why the walk ended early.
 #[derive(Debug)]
 pub(super) enum Stop {
@@ -84,7 +71,7 @@ pub(super) struct Walker<'a> {
     pub(super) spool: Spool,
     pub(super) tally: Tally,
     /// Captured files with what was seen of them: path, information, and whether it was one moment.
-    recheck: Vec<(Vec<u8>, FileInfo, bool)>,
+    pub(super) recheck: Vec<(Vec<u8>, FileInfo, bool)>,
     pub(super) buffer: Vec<u8>,
     last_barrier: Instant,
     pub(super) lookout: Lookout,
@@ -338,160 +325,4 @@ impl<'a> Walker<'a> {
         self.ops.send(Op::Problem(Problem { path, what: error.to_string() }))?;
         Ok(())
     }
-
-    /// The inode of a directory, without its entries.
-    fn directory_inode(&mut self, dir: &Dir, info: &FileInfo, old: Option<&Inode>) -> Walk<(Inode, PendingXattrs)> {
-        let unchanged = old.filter(|old| !self.request.foreign && old.stamp == info.stamp() && old.stamp != Stamp::default());
-        let (xattrs, pending) = match unchanged {
-            Some(old) => (old.xattrs.clone(), None),
-            None => match xattr::read(dir.fd()) {
-                Ok(list) => self.xattrs(&list),
-                Err(error) => {
-                    self.problem(None, &error)?;
-                    (Xattrs::None, None)
-                }
-            },
-        };
-        let body = Body::Directory { map: MapRef::Empty, sums: Totals::default() };
-        Ok((self.inode(info, xattrs, body), pending))
-    }
-
-    /// A list of attributes: inlined, or as a chunk that is on its way.
-    pub(super) fn xattrs(&mut self, list: &xattr::List) -> (Xattrs, PendingXattrs) {
-        if list.is_empty() {
-            return (Xattrs::None, None);
-        }
-        let bytes = encode_xattrs(list);
-        if bytes.len() <= INLINE_XATTRS {
-            return (Xattrs::Inline(bytes.into()), None);
-        }
-        (Xattrs::None, Some(self.ops.batcher.add(&bytes, None)))
-    }
-
-    /// An inode as the file system describes it.
-    pub(super) fn inode(&self, info: &FileInfo, xattrs: Xattrs, body: Body) -> Inode {
-        self.inode_at(info, xattrs, body, self.request.clock.now())
-    }
-
-    /// The same for what was looked at before it was read, at this time.
-    pub(super) fn inode_at(&self, info: &FileInfo, xattrs: Xattrs, body: Body, looked: Timestamp) -> Inode {
-        Inode {
-            mode: info.mode,
-            uid: info.uid,
-            gid: info.gid,
-            mtime: info.mtime,
-            xattrs,
-            body,
-            stamp: self.trusted_stamp(info, looked),
-        }
-    }
-
-    /// The stamp, unless the file had changed so recently when it was looked at that it may change again without a new time.
-    pub(super) fn trusted_stamp(&self, info: &FileInfo, looked: Timestamp) -> Stamp {
-        let tick = match info.ctime.nanos {
-            _ if info.kind == FileKind::File && info.size >= MAPPED_MIN && !self.request.foreign => MAPPED,
-            0 => RACY_SECONDS,
-            _ => RACY,
-        };
-        let changed = i128::from(info.ctime.seconds) * 1_000_000_000 + i128::from(info.ctime.nanos);
-        let trusted_until = i128::from(looked.minus(tick).nanos());
-        if changed < trusted_until { info.stamp() } else { Stamp { ctime: Mtime::default(), inode: info.inode } }
-    }
-
-    /// Notes a file that was captured, to be looked at again at the end.
-    pub(super) fn captured(&mut self, path: Vec<u8>, info: FileInfo, at_one_moment: bool) {
-        self.tally.read_files += 1;
-        if self.recheck.len() < RECHECK_MAX {
-            self.recheck.push((path, info, at_one_moment));
-        }
-    }
-
-    /// Whether what was captured is still as it was: only then are all files of one moment.
-    fn recheck(&mut self) -> Walk<()> {
-        let captured = std::mem::take(&mut self.recheck);
-        if let ([(_, _, true)], [_]) = (&captured[..], self.request.sources) {
-            return Ok(()); // nothing else was captured: what happened to it afterwards makes no difference
-        }
-        for (path, before, _) in captured {
-            let now = self.look(&path);
-            if !now.is_ok_and(|now| now.unchanged_since(&before)) {
-                self.tally.unstable += 1;
-            }
-        }
-        Ok(())
-    }
-
-    fn look(&self, path: &[u8]) -> io::Result<FileInfo> {
-        let (dir, name) = self.descend(path)?;
-        dir.info(&name)
-    }
-
-    /// The directory of a path beneath the state path, and the last name.
-    pub(super) fn descend(&self, path: &[u8]) -> io::Result<(Arc<Dir>, Name)> {
-        let mut dir = Arc::clone(&self.source.dir);
-        let mut names = path.split(|byte| *byte == b'/').map(|name| Name::new(name).ok_or(io::ErrorKind::InvalidInput));
-        let mut name = names.next().ok_or(io::ErrorKind::InvalidInput)??;
-        for next in names {
-            dir = Arc::new(dir.open_dir(&name)?);
-            name = next?;
-        }
-        Ok((dir, name))
-    }
-}
-
-/// A list of attributes that is on its way as a chunk.
-pub(super) type PendingXattrs = Option<(Arc<Batch>, usize)>;
-
-impl Entry {
-    /// The inode, unless it is one of several names.
-    #[must_use]
-    pub fn as_inode(&self) -> Option<&Inode> {
-        match self {
-            Self::Inode(inode) => Some(inode),
-            Self::Link(_) => None,
-        }
-    }
-}
-
-/// What an entry counts for in the sums of the directories above it.
-pub(super) fn counts(entry: Option<&Entry>) -> Totals {
-    let none = Totals::default();
-    match entry {
-        None => none,
-        Some(Entry::Link(_)) => Totals { links: 1, ..none },
-        Some(Entry::Inode(inode)) => match &inode.body {
-            Body::File { size, .. } => Totals { files: 1, bytes: *size, ..none },
-            Body::Directory { sums, .. } => Totals { directories: sums.directories.saturating_add(1), ..*sums },
-            _ => Totals { others: 1, ..none },
-        },
-    }
-}
-
-pub(super) fn directory_of(inode: &Inode) -> (MapRef<Directory>, Totals) {
-    match &inode.body {
-        Body::Directory { map, sums } => (map.clone(), *sums),
-        _ => (MapRef::Empty, Totals::default()),
-    }
-}
-
-fn same_metadata(old: &Inode, info: &FileInfo) -> bool {
-    (old.mode, old.uid, old.gid, old.mtime) == (info.mode, info.uid, info.gid, info.mtime)
-}
-
-/// Whether a file is as it was captured: the same inode, not changed since, and described the same.
-pub(super) fn unchanged(old: &Inode, info: &FileInfo) -> bool {
-    let same_kind = match (&old.body, info.kind) {
-        (Body::File { size, .. }, FileKind::File) => *size == info.size,
-        (Body::Symlink(_), FileKind::Symlink) | (Body::Fifo, FileKind::Fifo) | (Body::Socket, FileKind::Socket) => true,
-        (Body::CharDevice(major, minor), FileKind::CharDevice) | (Body::BlockDevice(major, minor), FileKind::BlockDevice) => {
-            (*major, *minor) == info.numbers
-        }
-        _ => false,
-    };
-    same_kind && old.stamp.ctime != Mtime::default() && old.stamp == info.stamp() && same_metadata(old, info)
-}
-
-/// Whether a directory itself (not its entries) must be written anew: it is described differently, or its stamp is stale.
-fn differs(old: &Inode, info: &FileInfo, new: &Inode) -> bool {
-    !same_metadata(old, info) || old.xattrs != new.xattrs || (old.stamp != new.stamp && new.stamp.ctime != Mtime::default())
 }

@@ -3,14 +3,14 @@
 
 use super::fetch::fetch_all;
 use super::frames::BUFFERS;
-use super::window::{Finish, Job, OpenFile, Piece, Window};
+use super::window::{Finish, Window};
 use super::writers::Writers;
 use super::{Extra, Restore, RestoreError, Stats, Target};
 use crate::disk::{Dir, FileInfo, FileKind, is_own};
 use crate::error::StoreError;
 use crate::pool::Pool;
-use crate::tree::{Body, Content, Cursor, Directory, Entry, Inode, LinkItem, Links, MapRef, Name, RootItem};
-use rustix::fs::{Mode, OFlags};
+use crate::tree::{Body, Cursor, Directory, Entry, Inode, MapRef, Name, RootItem};
+use rustix::fs::Mode;
 use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::io;
@@ -22,8 +22,9 @@ use std::sync::{Arc, Mutex};
 const STACK_BYTES: usize = 64 << 20;
 /// Where inodes with several names are made before they get them. Never part of a state.
 const STAGING: &[u8] = b".holdfast-restore";
-/// Extents put into one job of a large file.
-const PIECES: usize = 64;
+
+mod files;
+mod links;
 
 type Result<T> = std::result::Result<T, Stop>;
 
@@ -217,49 +218,6 @@ impl<'a> Planner<'a> {
         if self.window.is_full() { self.send() } else { Ok(()) }
     }
 
-    /// Makes every inode that has several names, once, under its number.
-    fn stage_links(&mut self, staging: &Arc<Dir>, links: &MapRef<Links>) -> Result<()> {
-        let wanted = if self.wants_all(&[]) { None } else { Some(self.wanted_groups()?) };
-        let mut cursor = Cursor::new(&**self.request.reader, links)?;
-        while let Some(LinkItem { group, inode, .. }) = cursor.next(&**self.request.reader)? {
-            if wanted.as_ref().is_some_and(|wanted| !wanted.contains(&group)) {
-                continue;
-            }
-            let Some(name) = Name::new(format!("{group:016x}").as_bytes()) else { continue };
-            self.create(staging, &name, &inode)?;
-        }
-        self.send()
-    }
-
-    /// The groups that selected names belong to.
-    fn wanted_groups(&mut self) -> Result<BTreeSet<u64>> {
-        let mut groups = BTreeSet::new();
-        let roots = self.request.roots;
-        if let Some(root) = roots.iter().find(|root| root.label == self.label) {
-            self.gather_groups(&root.entries(), &mut Vec::new(), &mut groups)?;
-        }
-        Ok(groups)
-    }
-
-    fn gather_groups(&self, map: &MapRef<Directory>, path: &mut Vec<Name>, groups: &mut BTreeSet<u64>) -> Result<()> {
-        let mut cursor = Cursor::new(&**self.request.reader, map)?;
-        while let Some((name, entry)) = cursor.next(&**self.request.reader)? {
-            path.push(name);
-            if self.wants(path) {
-                match &entry {
-                    Entry::Link(group) => drop(groups.insert(*group)),
-                    Entry::Inode(inode) => {
-                        if let Body::Directory { map, .. } = &inode.body {
-                            self.gather_groups(map, path, groups)?;
-                        }
-                    }
-                }
-            }
-            path.pop();
-        }
-        Ok(())
-    }
-
     /// Restores the entries of a directory.
     fn directory(&mut self, dir: &Arc<Dir>, map: &MapRef<Directory>, existed: bool) -> Result<()> {
         let mut cursor = Cursor::new(&**self.request.reader, map)?;
@@ -333,25 +291,6 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn link(&mut self, dir: &Arc<Dir>, name: &Name, group: u64, exists: bool) -> Result<()> {
-        if exists {
-            self.remove(dir, name)?;
-        }
-        let number = Name::new(format!("{group:016x}").as_bytes()).ok_or(Stop::Ended)?;
-        let damaged =
-            || StoreError::damaged("tree", format_args!("a name refers to the hard link {group}, which does not exist"));
-        let staging = self.staging.clone().ok_or_else(damaged)?;
-        self.window.finishes.push(Finish::Link {
-            dir: Arc::clone(dir),
-            name: name.clone(),
-            path: self.path.clone(),
-            staging,
-            group: number,
-        });
-        self.window.entries += 1;
-        self.send_if_full()
-    }
-
     fn subdirectory(
         &mut self,
         dir: &Arc<Dir>,
@@ -375,76 +314,6 @@ impl<'a> Planner<'a> {
             self.window.finishes.push(Finish::Directory { dir: sub, path: self.path.clone(), inode });
         }
         self.window.entries += 1;
-        self.send_if_full()
-    }
-
-    fn file(&mut self, dir: &Arc<Dir>, name: &Name, inode: &Inode, found: Option<FileInfo>) -> Result<()> {
-        self.window.entries += 1;
-        if let Some(info) = found {
-            if info.kind == FileKind::File && info.links == 1 && self.settle_existing(dir, name, inode, &info)? {
-                return self.send_if_full();
-            }
-            // other links to it may lie outside the target: it is replaced, never written to
-            self.remove(dir, name)?;
-        }
-        self.create(dir, name, inode)
-    }
-
-    /// A file that does not exist yet.
-    fn create(&mut self, dir: &Arc<Dir>, name: &Name, inode: &Inode) -> Result<()> {
-        let Body::File { size, content } = &inode.body else {
-            self.writers.make_special(dir, name, &self.path, inode, &mut self.stats)?;
-            return Ok(());
-        };
-        let mut pieces = Vec::new();
-        match content {
-            Content::None | Content::Inline(_) => {}
-            Content::Chunk { place, .. } => pieces.push(self.piece(place, u32::try_from(*size).unwrap_or(u32::MAX), 0)?),
-            Content::Extents { .. } => {
-                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let fd = dir.open_with(name, flags, Mode::RUSR | Mode::WUSR).map_err(|error| self.failed(error))?;
-                let file = Arc::new(OpenFile::new(fd, self.path.clone()));
-                return self.fill(&file, inode, |_| false);
-            }
-        }
-        self.window.file_bytes += size;
-        let (dir, name, path, inode) = (Arc::clone(dir), name.clone(), self.path.clone(), Box::new(inode.clone()));
-        self.window.jobs.push(Job::Create { dir, name, path, inode, pieces });
-        self.send_if_full()
-    }
-
-    fn piece(&mut self, place: &crate::tree::Place, len: u32, offset: u64) -> Result<Piece> {
-        let nowhere = || StoreError::damaged("tree", "a chunk lies nowhere");
-        Ok(self.window.piece(place, len, offset).ok_or_else(nowhere)?)
-    }
-
-    /// Puts the extents of an open file into windows, without those that are in place.
-    pub(super) fn fill(&mut self, file: &Arc<OpenFile>, inode: &Inode, in_place: impl Fn(u64) -> bool) -> Result<()> {
-        let Body::File { size, content: Content::Extents { map, .. } } = &inode.body else { return Ok(()) };
-        self.window.hold();
-        let mut cursor = Cursor::new(&**self.request.reader, map)?;
-        let mut pieces = Vec::new();
-        while let Some(extent) = cursor.next(&**self.request.reader)? {
-            if extent.end() > *size {
-                return Err(StoreError::damaged("tree", "an extent ends beyond its file").into());
-            }
-            self.window.file_bytes += u64::from(extent.len);
-            if !in_place(extent.start) {
-                if self.window.ends_before(&extent.place) {
-                    self.window.jobs.push(Job::Patch { file: Arc::clone(file), pieces: std::mem::take(&mut pieces) });
-                    self.send()?;
-                }
-                pieces.push(self.piece(&extent.place, extent.len, extent.start)?);
-            }
-            if pieces.len() >= PIECES || self.window.is_full() {
-                self.window.jobs.push(Job::Patch { file: Arc::clone(file), pieces: std::mem::take(&mut pieces) });
-                self.send_if_full()?;
-            }
-        }
-        if !pieces.is_empty() {
-            self.window.jobs.push(Job::Patch { file: Arc::clone(file), pieces });
-        }
-        self.window.finishes.push(Finish::File { file: Arc::clone(file), inode: Box::new(inode.clone()) });
         self.send_if_full()
     }
 
