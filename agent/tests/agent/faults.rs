@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Stores that are gone, and holders that are replaced.
 
-use crate::kit::{Lab, in_time};
+use crate::kit::{Agent, Lab, in_time};
 use crate::shared::noise;
 use holdfast_agent::{AgentError, Phase};
 use holdfast_s3_server::Fault;
@@ -11,14 +11,20 @@ use http::{Method, StatusCode};
 use std::fs;
 use std::time::Duration;
 
+/// From now on the store answers nothing else.
+fn refuse(lab: &Lab, with: StatusCode) {
+    for method in [Method::PUT, Method::GET, Method::HEAD] {
+        lab.script.always(method, "", Fault::Answer(with));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_is_gone_costs_only_lag() {
     let lab = Lab::start().await;
     let mut agent = lab.agent().await;
     fs::write(lab.path("state/file"), b"first").expect("a file");
     let first = agent.flush().await;
-    let away = [Method::PUT, Method::GET, Method::HEAD];
-    away.iter().for_each(|method| lab.script.always(method.clone(), "", Fault::Answer(StatusCode::SERVICE_UNAVAILABLE)));
+    refuse(&lab, StatusCode::SERVICE_UNAVAILABLE);
     fs::write(lab.path("state/file"), b"second").expect("a file");
     let lagging = agent.until(|status| status.trouble.is_some() && status.lag.is_some()).await;
     assert_eq!(lagging.phase, Phase::Protecting);
@@ -115,17 +121,21 @@ async fn a_lineage_that_was_claimed_again_finds_its_disk_as_new_as_it_is() {
     again.end().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_agent_that_can_not_claim_again_can_be_ended() {
-    let lab = Lab::start().await;
+/// An agent with changes to store, whose store refuses everything.
+async fn refused(lab: &Lab, changes: &[u8]) -> Agent {
     let mut agent = lab.agent().await;
     fs::write(lab.path("state/file"), b"first").expect("a file");
     agent.flush().await;
-    for method in [Method::PUT, Method::GET, Method::HEAD] {
-        lab.script.always(method, "", Fault::Answer(StatusCode::FORBIDDEN));
-    }
-    fs::write(lab.path("state/file"), noise(3 << 20, &mut 1)).expect("a file");
+    refuse(lab, StatusCode::FORBIDDEN);
+    fs::write(lab.path("state/file"), changes).expect("a file");
     agent.until(|status| status.trouble.is_some()).await;
+    agent
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_can_not_claim_again_can_be_ended() {
+    let lab = Lab::start().await;
+    let agent = refused(&lab, &noise(3 << 20, &mut 1)).await;
     let status = agent.end_within(Duration::from_millis(100)).await;
     assert!(status.trouble.is_some_and(|trouble| trouble.contains("403")), "it says what it could not do");
 }
@@ -133,18 +143,11 @@ async fn an_agent_that_can_not_claim_again_can_be_ended() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_comes_back_before_the_end_gets_the_last_changes() {
     let lab = Lab::start().await;
-    let mut agent = lab.agent().await;
-    fs::write(lab.path("state/file"), b"first").expect("a file");
-    agent.flush().await;
-    for method in [Method::PUT, Method::GET, Method::HEAD] {
-        lab.script.always(method, "", Fault::Answer(StatusCode::FORBIDDEN));
-    }
     let second = noise(3 << 20, &mut 1);
-    fs::write(lab.path("state/file"), &second).expect("a file");
-    agent.until(|status| status.trouble.is_some()).await;
-    let (status, script) = (agent.status.clone(), std::sync::Arc::clone(&lab.script));
+    let agent = refused(&lab, &second).await;
+    let (mut status, script) = (agent.status.clone(), std::sync::Arc::clone(&lab.script));
     let (ended, ()) = tokio::join!(agent.end(), async move {
-        in_time(status.clone().wait_for(|status| status.phase == Phase::Ending)).await.expect("running");
+        in_time(status.wait_for(|status| status.phase == Phase::Ending)).await.expect("running");
         script.clear();
     });
     assert_eq!(ended.phase, Phase::Ended);
