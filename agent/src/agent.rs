@@ -245,7 +245,7 @@ impl Agent {
                 self.fault = None;
                 self.cadence.ended(now, self.scanning.then_some(done.took));
                 if done.unstable > 0 {
-                    self.cadence.distrust(now);
+                    self.cadence.disturbed(now);
                 }
                 self.acknowledged(&done);
                 let answer = self.last.ok_or_else(|| "there is no checkpoint yet".to_owned());

@@ -35,8 +35,10 @@ pub struct Cadence {
     /// When the last capture ended.
     rested: Option<Monotonic>,
     scan_at: Monotonic,
-    /// How long the last scan took: scans must not take more than a fiftieth of the time.
+    /// How long the last scan took.
     scan_took: Duration,
+    /// The next one must not come earlier, unless events were lost: scans must not take more than a fiftieth of the time.
+    scan_again: Monotonic,
 }
 
 /// What to do now.
@@ -57,7 +59,7 @@ impl Cadence {
     /// A cadence that begins now, with everything to be compared.
     #[must_use]
     pub const fn new(paces: Paces, now: Monotonic) -> Self {
-        Self { paces, pending: None, capturing: None, rested: None, scan_at: now, scan_took: Duration::ZERO }
+        Self { paces, pending: None, capturing: None, rested: None, scan_at: now, scan_took: Duration::ZERO, scan_again: now }
     }
 
     /// Something changed.
@@ -76,7 +78,8 @@ impl Cadence {
         self.rested = Some(now);
         if let Some(took) = scanned {
             self.scan_took = took;
-            self.scan_at = now.plus(self.paces.scan.max(took.saturating_mul(50)));
+            self.scan_again = now.plus(took.saturating_mul(50));
+            self.scan_at = self.scan_again.max(now.plus(self.paces.scan));
         }
     }
 
@@ -90,7 +93,17 @@ impl Cadence {
         self.rested = Some(now);
     }
 
-    /// Everything must be compared soon: events were lost, or something changed while it was read.
+    /// Something changed while it was read, and may have done so without noise: everything is compared soon, but no more often than scans may be
+    /// made. What is written to without pause is heard of anyway.
+    pub fn disturbed(&mut self, now: Monotonic) {
+        if self.scan_again <= now.plus(self.paces.quiet) {
+            self.distrust(now);
+        } else {
+            self.scan_at = self.scan_at.min(self.scan_again);
+        }
+    }
+
+    /// Everything must be compared soon: events were lost.
     pub fn distrust(&mut self, now: Monotonic) {
         self.changed(now);
         self.scan_at = self.scan_at.min(now.plus(self.paces.quiet));
@@ -186,6 +199,26 @@ mod tests {
         }
         assert_eq!(cadence.next(at(15_299)), Next::Wait(at(15_300)));
         assert_eq!(cadence.next(at(15_300)), Next::Capture, "ten seconds after the first");
+    }
+
+    #[test]
+    fn what_is_always_busy_costs_no_more_than_a_fiftieth_of_the_time() {
+        let mut small = scanned();
+        small.disturbed(at(5000));
+        assert_eq!(small.next(at(6000)), Next::Scan, "a small tree is looked through at once");
+        let mut large = scanned();
+        large.began();
+        large.ended(at(10_000), Some(Duration::from_secs(4)));
+        for millis in (11_000..209_000).step_by(2000) {
+            large.changed(at(millis));
+            large.began();
+            large.ended(at(millis + 500), None);
+            large.disturbed(at(millis + 500));
+            assert_ne!(large.next(at(millis + 1500)), Next::Scan, "at {millis}");
+        }
+        assert_eq!(large.next(at(210_000)), Next::Scan);
+        large.distrust(at(100_000));
+        assert_eq!(large.next(at(101_000)), Next::Scan, "lost events wait for nothing");
     }
 
     #[test]
