@@ -108,7 +108,8 @@ fn on_error(object: Arc<DeserializeGuard<StateRepository>>, error: &kube::Error,
     Action::requeue(context.failed(&key_of(&*object)))
 }
 
-fn key_of<K: Resource>(object: &K) -> RepositoryKey {
+/// The key of a StateRepository in the table.
+pub(crate) fn key_of<K: Resource>(object: &K) -> RepositoryKey {
     RepositoryKey::new(object.namespace().unwrap_or_default(), object.name_any())
 }
 

@@ -7,6 +7,7 @@ use super::events::Events;
 use super::lineages::{Lineages, Name, PodFacts, Sources};
 use super::metrics::{Metrics, Policy, Swept};
 use super::policies::{self, RepositoryFacts};
+use super::repositories::{domain_of, key_of};
 use super::watched::Bell;
 use super::{Repositories, RepositoryKey, RepositoryState};
 use crate::clock::Clock;
@@ -26,6 +27,8 @@ use tokio::sync::watch;
 const EVERY: Duration = Duration::from_secs(3);
 /// Between two looks, however much changes.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Repositories that were not tried in this time are taken for unusable.
+const TRIED_WITHIN: Duration = Duration::from_secs(20);
 /// Workloads whose label did not reach their pods are looked for this often.
 const WORKLOADS_EVERY: Duration = Duration::from_secs(30);
 /// Statuses of policies that are written at once.
@@ -75,12 +78,21 @@ struct Memory {
 /// Looks for ever.
 pub(crate) async fn run(sweep: Sweep, bell: Bell) {
     sweep.objects.listed().await;
+    let listed = sweep.objects.repositories.state().iter().map(|object| key_of(&**object)).collect();
+    tried(listed, sweep.repositories.clone(), TRIED_WITHIN).await;
     let mut memory = Memory::default();
     loop {
         sweep.look(&mut memory).await;
         tokio::time::sleep(PAUSE).await;
         bell.heard(EVERY).await;
     }
+}
+
+/// Waits until each of these repositories was tried once: until then a new leader would call everything unprotected.
+async fn tried(listed: Vec<RepositoryKey>, mut table: watch::Receiver<Repositories>, within: Duration) {
+    let all = table.wait_for(|table| listed.iter().all(|key| table.contains_key(key)));
+    // one that can't be tried must not keep the others from being looked at; an error means that the process ends
+    let _ = tokio::time::timeout(within, all).await;
 }
 
 impl Sweep {
@@ -143,10 +155,7 @@ impl Sweep {
         let limit =
             |policy: Arc<StatePolicy>| ((policy.namespace().unwrap_or_default(), policy.name_any()), policies::limit(&policy));
         let limits = self.objects.policies.state().into_iter().map(limit).collect();
-        let domain = |object: Arc<StateRepository>| {
-            let key = RepositoryKey::new(object.namespace().unwrap_or_default(), object.name_any());
-            (key, super::repositories::domain_of(&object))
-        };
+        let domain = |object: Arc<StateRepository>| (key_of(&*object), domain_of(&object));
         let domains = self.objects.repositories.state().into_iter().map(domain).collect();
         let sources = Sources {
             client: &self.client,
@@ -226,5 +235,31 @@ impl Sweep {
             count.1 += usize::from(state == Guard::Guarded && lineage.is_some_and(|lineage| protected.contains(&lineage)));
         }
         counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    #[tokio::test]
+    async fn a_new_leader_says_nothing_of_repositories_that_were_not_tried_yet() {
+        let (one, two) = (RepositoryKey::new("shop", "one"), RepositoryKey::new("shop", "two"));
+        let (table, seen) = watch::channel(Repositories::default());
+        let listed = vec![one.clone(), two.clone()];
+        let mut waiting = pin!(tried(listed.clone(), seen.clone(), Duration::from_secs(3600)));
+        let mut poll = || waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(poll(), Poll::Pending);
+        let away = || RepositoryState::NotReady("its store is away".to_owned());
+        table.send_replace(Arc::new(BTreeMap::from([(one.clone(), away())])));
+        assert_eq!(poll(), Poll::Pending);
+        table.send_replace(Arc::new(BTreeMap::from([(one, away()), (two, away())])));
+        assert_eq!(poll(), Poll::Ready(()), "tried is tried, whatever came of it");
+        table.send_replace(Repositories::default());
+        tried(listed, seen, Duration::ZERO).await;
+        tried(Vec::new(), table.subscribe(), Duration::from_secs(3600)).await;
     }
 }
