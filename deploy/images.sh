@@ -3,55 +3,100 @@
 # Builds the images on this machine, without a registry: `deploy/images.sh DIRECTORY` leaves holdfast-agent.tar, holdfast-coordinator.tar and
 # factoriser.tar there, OCI archives of local/holdfast-agent:1 and so on. Cargo compiles here, static; the Dockerfiles put what it made on nothing.
 # In the wild, docker builds the same Dockerfiles alone.
+# HOLDFAST_IMAGE_PROFILE=dev takes the programs as tests have them, together with the system's libraries: to try things out, nothing to publish.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
-[ $# = 1 ] || { sed -n '3,6s/^# //p' "$0"; exit 2; }
+[ $# = 1 ] || { sed -n '3,7s/^# //p' "$0"; exit 2; }
 mkdir -p "$1"
 to=$(cd "$1" && pwd)
 cd "$here"
 export BUILDAH_ISOLATION=chroot STORAGE_DRIVER=vfs
-most=$((20 * 1024 * 1024)) # bytes that an agent's image may have
+work=$(mktemp -d -p "$to")
+trap 'rm -rf "$work"' EXIT
+most=$((20 * 1024 * 1024)) # bytes that an agent's image may have, unpacked
 profile=${HOLDFAST_IMAGE_PROFILE:-release}
 
-# static: musl's target where the toolchain has it; else glibc's, linked statically
-target=x86_64-unknown-linux-musl
-if [ ! -d "$(rustc --print target-libdir --target "$target" 2>/dev/null)" ]; then
-  target=x86_64-unknown-linux-gnu
-  export RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static"
-fi
-cargo build --locked --profile "$profile" --target "$target" \
-  -p holdfast-agent -p holdfast-coordinator -p holdfast-webhook -p holdfast-factoriser -p holdfast-factoriser-operator
-built=$(cargo metadata --no-deps --format-version 1 | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/$target/$profile
+target=""
+case $profile in
+  release)
+    # static: musl's target where the toolchain has it; else glibc's, linked statically
+    target=x86_64-unknown-linux-musl
+    if [ ! -d "$(rustc --print target-libdir --target "$target" 2>/dev/null)" ]; then
+      target=x86_64-unknown-linux-gnu
+      export RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static"
+    fi
+    # the agent by itself: together with the others it would get the parts of the store's library that only they need
+    cargo build --locked --release --target "$target" -p holdfast-agent
+    cargo build --locked --release --target "$target" \
+      -p holdfast-coordinator -p holdfast-webhook -p holdfast-factoriser -p holdfast-factoriser-operator
+    ;;
+  dev) cargo build --locked --workspace --bins ;;
+  *) echo "HOLDFAST_IMAGE_PROFILE is release or dev, not $profile" >&2; exit 2 ;;
+esac
+built=$(cargo metadata --no-deps --format-version 1 | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/$target/${profile/#dev/debug}
 
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-mkdir -p "$work/out/scratch"
-chmod 1777 "$work/out/scratch"
-printf 'FROM scratch\nCOPY out /out\n' >"$work/Dockerfile"
+mkdir -p "$work/programs/out/scratch"
+chmod 1777 "$work/programs/out/scratch"
+out=$work/programs/out
+printf 'FROM scratch\nCOPY out /out\n' >"$work/programs/Dockerfile"
+
+# with a storage of its own, which goes with the rest
+builds() {
+  buildah --root "$work/storage" --runroot "$work/run" "$@"
+}
+
+libraries() { # what a program is linked with, where it looks for it
+  local library
+  for library in $(ldd "$1" | grep -o '/[^ ]*'); do
+    install -D -m 755 "$(readlink -f "$library")" "$out/$library"
+  done
+}
 
 image() { # image NAME DOCKERFILE PROGRAM…
   local name=$1 file=$2 program
   shift 2
   for program in "$@"; do
-    install -m 755 "$built/$program" "$work/out/$program"
-    if readelf -lW "$work/out/$program" | grep -q INTERP; then
+    install -m 755 "$built/$program" "$out/$program"
+    if [ "$profile" = dev ]; then
+      strip "$out/$program"
+      libraries "$out/$program"
+    elif readelf -lW "$out/$program" | grep -q INTERP; then
       echo "$program is not static" >&2
       return 1
     fi
   done
-  buildah build -q -t localhost/holdfast-binaries "$work" >/dev/null
-  buildah build -q -f "$file" --build-arg BINARIES=localhost/holdfast-binaries -t "localhost/$name" . >/dev/null
+  builds build -q -t localhost/holdfast-binaries "$work/programs" >/dev/null
+  builds build -q -f "$file" --build-arg BINARIES=localhost/holdfast-binaries -t "localhost/$name" . >/dev/null
   rm -f "$to/$name.tar"
-  buildah push -q "localhost/$name" "oci-archive:$to/$name.tar:docker.io/local/$name:1"
-  for program in "$@"; do rm "$work/out/$program"; done
+  builds push -q "localhost/$name" "oci-archive:$to/$name.tar:docker.io/local/$name:1"
+  for program in "$@"; do rm "$out/$program"; done
   echo "$to/$name.tar"
 }
 
+# The bytes of an image's layers, unpacked and packed.
+sizes() {
+  python3 - "$1" <<'PYTHON'
+import gzip, json, sys, tarfile
+archive = tarfile.open(sys.argv[1])
+def blob(digest):
+    return archive.extractfile("blobs/" + digest.replace(":", "/")).read()
+index = json.load(archive.extractfile("index.json"))
+layers = json.loads(blob(index["manifests"][0]["digest"]))["layers"]
+packed = [blob(layer["digest"]) for layer in layers]
+print(sum(len(gzip.decompress(each) if each[:2] == b"\x1f\x8b" else each) for each in packed), sum(map(len, packed)))
+PYTHON
+}
+
 image holdfast-agent Dockerfile.agent holdfast-agent
-size=$(stat -c %s "$built/holdfast-agent")
-[ "$size" -le "$most" ] || { echo "the agent's image holds $size bytes, more than $most" >&2; exit 1; }
-rm -r "$work/out/scratch"
-install -m 644 /etc/ssl/certs/ca-certificates.crt "$work/out/ca-certificates.crt"
+read -r unpacked pulled < <(sizes "$to/holdfast-agent.tar")
+echo "the agent's image: $unpacked bytes unpacked, $pulled as they are pulled ($profile)"
+# what other profiles make is bigger, and never leaves this machine
+if [ "$profile" = release ] && [ "$unpacked" -gt "$most" ]; then
+  echo "the agent's image holds more than $most bytes" >&2
+  exit 1
+fi
+rm -r "$out/scratch"
+install -D -m 644 /etc/ssl/certs/ca-certificates.crt "$out/etc/ssl/certs/ca-certificates.crt"
 image holdfast-coordinator Dockerfile.coordinator holdfast-coordinator holdfast-webhook
+rm -r "$out/etc"
 image factoriser deploy/examples/factoriser/Dockerfile factoriser factoriser-operator
-buildah rmi localhost/holdfast-agent localhost/holdfast-coordinator localhost/factoriser localhost/holdfast-binaries >/dev/null

@@ -84,6 +84,8 @@ state = "{sockets}/containerd"
         "containerRuntimeEndpoint": f"unix://{socket(number)}", "podLogsDir": str(LOGS / f"node{number}-pods"),
         "failSwapOn": False, "failCgroupV1": False, "clusterDNS": [HOST], "clusterDomain": "cluster.local", "resolvConf": "",
         "evictionHard": {"memory.available": "100Mi"}, "imageGCHighThresholdPercent": 100,
+        # also how soon pods see that a Secret or ConfigMap has changed
+        "syncFrequency": "10s",
         "nodeStatusUpdateFrequency": "2s", "nodeLeaseDurationSeconds": 10,
     }
     (directory / "kubelet.json").write_text(json.dumps(settings))

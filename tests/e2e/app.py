@@ -14,7 +14,8 @@ def template(name, volume="emptyDir", labels=None, grace=15, environment=None, r
         "name": "scribe", "image": IMAGE, "imagePullPolicy": "IfNotPresent", "securityContext": RESTRICTED,
         "env": [{"name": key, "value": value} for key, value in variables.items()],
         "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "32Mi"}},
-        "readinessProbe": {"exec": {"command": ["cat", f"{STATE}/log"]}, "periodSeconds": 1},
+        # asked only until it has begun: each question is a process of its own, which costs more than what it runs
+        "startupProbe": {"exec": {"command": ["cat", f"{STATE}/log"]}, "periodSeconds": 1, "failureThreshold": 60},
     }
     spec = {
         "terminationGracePeriodSeconds": grace, "automountServiceAccountToken": False, "containers": [container],

@@ -4,13 +4,17 @@
 
   tests/e2e/run.py                 all of it
   tests/e2e/run.py NAME...         only scenarios whose name begins so
+  --quick                          what CI plays: a label, what is lost, who is refused, and Holdfast's own processes
   --keep                           leave the cluster and the store up; the next run with --keep goes on from there
   --no-build                       with the images that are there
+  --as-is                          with all that the last run with --keep has left: only the scenarios
   --list                           the scenarios
 """
 import argparse
 import importlib
+import os
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -19,7 +23,10 @@ import stage
 from kube import Unmet, say
 from scenario import ALL
 
-for module in ["manual", "first", "workloads", "losses", "rollouts", "refusals", "control", "example"]:
+QUICK = ["repository_is_proven", "label_protects_a_deployment", "state_survives_a_killed_pod", "unlabelling_takes_it_out", "drained_node", "lost_node",
+         "believed_dead", "new_image_rolling", "webhook_away", "tokens_of_others", "leader_is_killed"]
+
+for module in ["manual", "first", "workloads", "losses", "rollouts", "refusals", "tokens", "control", "example"]:
     importlib.import_module(f"scenarios.{module}")
 
 
@@ -47,39 +54,55 @@ def step(what, does, *arguments):
     say(f"        {what:<44} {time.monotonic() - began:6.1f} s")
 
 
+def prepare(store, built):
+    if not built:
+        step("images are built", stage.build_images)
+    step("the cluster is up", stage.raise_cluster)
+    step("the store is up", store.start)
+    step("Holdfast is installed", stage.install)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*")
+    parser.add_argument("--quick", action="store_true")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--no-build", action="store_true")
+    parser.add_argument("--as-is", action="store_true")
     parser.add_argument("--list", action="store_true")
     options = parser.parse_args()
-    chosen = [scenario for scenario in ALL if not options.names or scenario.name.startswith(tuple(options.names))]
+    names = [*options.names, *(QUICK if options.quick else [])]
+    chosen = [scenario for scenario in ALL if not names or scenario.name.startswith(tuple(names))]
     if options.list:
         for scenario in chosen:
             say(f"{scenario.name:<44} {scenario.tells}")
         return 0
+    if os.geteuid() != 0:
+        say("FAILED  a cluster is made of network namespaces, mounts and cgroups: this must be run as root")
+        return 1
     shutil.rmtree(stage.LOGS, ignore_errors=True)
     stage.LOGS.mkdir(parents=True)
     store = stage.Store()
-    passed = 0
+    passed, left, began = 0, [], time.monotonic()
+    # who ends this run gets his machine back as it was
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
-        if not options.no_build:
-            step("images are built", stage.build_images)
-        step("the cluster is up", stage.raise_cluster)
-        step("the store is up", store.start)
-        step("Holdfast is installed", stage.install)
+        if not options.as_is:
+            prepare(store, options.no_build)
         for scenario in chosen:
             passed += play(scenario, store)
     except Unmet as failure:
         say(f"FAILED  {failure}")
         stage.keep_logs("stage")
     finally:
-        if not options.keep:
+        if not (options.keep or options.as_is):
             stage.tear_down()
             store.remove()
-    say(f"\n{passed} passed, {len(chosen) - passed} failed")
-    return 0 if passed == len(chosen) else 1
+            left = stage.left_behind()
+    for thing in left:
+        say(f"FAILED  left behind: {thing}")
+    say(f"\n{passed} passed, {len(chosen) - passed} failed, {time.monotonic() - began:.0f} s")
+    return 0 if passed == len(chosen) and not left else 1
 
 
 if __name__ == "__main__":

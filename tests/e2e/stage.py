@@ -165,3 +165,20 @@ def keep_logs(name):
 
 def tear_down():
     text_of([str(CLUSTER), "down"], seconds=300)
+
+
+def left_behind():
+    """What of the cluster is still on this machine: nothing, if all is well."""
+    ours = ["/var/tmp/holdfast-cluster/", "/run/holdfast-cluster/", str(Store.directory)]
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            words = (process / "cmdline").read_text() if process.name.isdigit() and process.name != str(os.getpid()) else ""
+        except OSError:
+            continue
+        if any(place in words for place in ours):
+            found.append(f"process {process.name}: {words.replace(chr(0), ' ')[:100]}")
+    found += [f"mount {line.split()[1]}" for line in Path("/proc/mounts").read_text().splitlines() if any(place in line for place in ours)]
+    found += [f"network namespace {space.name}" for space in Path("/run/netns").glob("cni-*")]
+    found += [f"link {link.name}" for link in Path("/sys/class/net").glob("hf-*")]
+    return found

@@ -57,9 +57,9 @@ def webhook_away(store):
 
         def reported():
             about = [event for event in items("events", SPACE) if event["involvedObject"]["name"].startswith("naked")]
-            return [event for event in about if "nprotected" in event["reason"] or "nprotected" in event.get("message", "")]
+            return [event for event in about if event["reason"] == "LabelNotCarried"]
 
-        event = until("the unprotected workload is reported", reported, 75)[0]
+        event = until("the workload that nobody protects is reported", reported, 60)[0]
         say(f"          {event['reason']}: {event['message']}")
     finally:
         kubectl("scale", "deployment", "-n", stage.SYSTEM, "holdfast-webhook", "--replicas=2")

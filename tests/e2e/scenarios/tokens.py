@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is let in by the coordinator, and to what: a table of calls that are refused."""
+import os
+import signal
+from pathlib import Path
+
+import stage
+from app import policy, the_one, workload, written
+from calls import call, field, hello, open_session
+from kube import apply, get, kubectl, must, say, until
+from scenario import scenario
+
+SPACE = "guarded"
+AUDIENCE = "holdfast.dev/coordinator"
+SESSION = "AgentService/Session"
+
+
+def token(pod=None, audience=AUDIENCE):
+    """A token of the namespace's service account, bound to a pod or not."""
+    bound = ["--bound-object-kind=Pod", f"--bound-object-name={pod}", f"--bound-object-uid={get('pod', pod, SPACE)['metadata']['uid']}"] if pod else []
+    return kubectl("create", "token", "default", "-n", SPACE, f"--audience={audience}", *bound).strip()
+
+
+def lineage_prefixes():
+    """Where the lineages of the namespace's repository lie in the bucket."""
+    root = stage.Store.directory / "data/holdfast" / SPACE
+    return sorted(str(path.relative_to(root)) + "/" for path in root.glob("domains/*/lineages/*") if path.is_dir())
+
+
+def agent_of(pod):
+    """The process of a pod's agent on this machine."""
+    uid = get("pod", pod, SPACE)["metadata"]["uid"]
+    for process in Path("/proc").iterdir():
+        try:
+            is_it = process.name.isdigit() and uid in (process / "cgroup").read_text() and "holdfast-agent" in (process / "cmdline").read_text()
+            if is_it and b"gate" not in (process / "cmdline").read_bytes().split(b"\0"):
+                return int(process.name)
+        except OSError:
+            continue
+    return None
+
+
+@scenario
+def tokens_of_others(store):
+    """A token opens its own pod's lineage, and nothing else: not another pod's, another namespace's, or a gone pod's."""
+    stage.namespace(SPACE, store, policies=[policy("kept")])
+    apply(workload("Deployment", "mine", labels={"holdfast.dev/policy": "kept"}),
+          workload("Deployment", "yours", labels={"holdfast.dev/policy": "kept"}), workload("Deployment", "plain"), namespace=SPACE)
+    pod, other = the_one(SPACE, "mine", seconds=180), the_one(SPACE, "yours", seconds=180)
+    unprotected = the_one(SPACE, "plain", injected=False)
+    for each in [pod, other]:
+        written(SPACE, each, 5)
+    authority = get("configmap", "holdfast-ca", SPACE)["data"]["ca.crt"]
+    good = token(pod)
+
+    def refused(what, code, words, method, message, **how):
+        found, said, _ = call(method, message, authority=authority, **how)
+        must(found == code and words in said, f"{what}: {found} {said!r}, not {code} with {words!r}")
+        say(f"          {what}: {code}, {said}")
+
+    refused("no token", "UNAUTHENTICATED", "authorization", SESSION, hello())
+    refused("nonsense", "UNAUTHENTICATED", "", SESSION, hello(), token="a.b.c")
+    refused("a token for the API server", "UNAUTHENTICATED", "", SESSION, hello(), token=token(pod, "https://kubernetes.default.svc"))
+    refused("a token that is bound to no pod", "UNAUTHENTICATED", "not bound", SESSION, hello(), token=token())
+    refused("an unprotected pod's token", "UNAUTHENTICATED", "not protected", SESSION, hello(), token=token(unprotected))
+    theirs = stage.lineages(SPACE, "yours")[0]["spec"]["lineage"]
+    refused("another pod's lineage by name", "PERMISSION_DENIED", "does not choose", SESSION, hello(("default", theirs)), token=good)
+    refused("an agent's token for people's calls", "PERMISSION_DENIED", "may not", "LineageService/ListLineages", b"",
+            token=good, repository=f"{SPACE}/default")
+    refused("another namespace's repository", "PERMISSION_DENIED", "may not", "LineageService/ListLineages", b"",
+            token=good, repository="first/default")
+    prefixes = lineage_prefixes()
+    must(len(prefixes) >= 2, f"the bucket has {prefixes}")
+    listing = field(1, f"{prefixes[0]}log/")
+    refused("objects without a grant", "UNAUTHENTICATED", "grant", "ObjectService/ListObjects", listing, token=good)
+    refused("objects with a made-up grant", "UNAUTHENTICATED", "grant", "ObjectService/ListObjects", listing, token=good, grant=bytes(32))
+    of_its_own(pod, good, prefixes, authority, refused)
+    until("the agent's lineage goes on", lambda: any(one["status"].get("lagSeconds", 99) <= 5 for one in stage.lineages(SPACE, "mine")), 60)
+    restarts = [status["restartCount"] for status in get("pod", pod, SPACE)["status"]["initContainerStatuses"]]
+    must(restarts == [0, 0], f"containers were restarted: {restarts}")
+    kubectl("delete", "deployment", "-n", SPACE, "mine", seconds=60)
+    until("the pod is gone", lambda: not get("pod", pod, SPACE), 90)
+    refused("the token of a pod that is gone", "UNAUTHENTICATED", "", SESSION, hello(), token=good)
+    kubectl("delete", "deployment", "-n", SPACE, "yours", "plain")
+
+
+def of_its_own(pod, good, prefixes, authority, refused):
+    """With the agent held still, its token opens a session: the grant reaches the pod's own lineage alone."""
+    process = until("the agent is found", lambda: agent_of(pod))
+    os.kill(process, signal.SIGSTOP)
+    try:
+        grant = open_session(authority, good)
+        able = []
+        for prefix in prefixes:
+            listing = field(1, f"{prefix}log/")
+            code, said, pages = call("ObjectService/ListObjects", listing, grant=grant, authority=authority)
+            if code == "OK":
+                able.append((prefix, len(pages[0])))
+            else:
+                must(code == "PERMISSION_DENIED", f"{prefix}: {code} {said}")
+        must(len(able) == 1 and able[0][1] > 100, f"the grant opens {able} of {prefixes}")
+        others = [prefix for prefix in prefixes if prefix != able[0][0]]
+        refused("another lineage's record", "PERMISSION_DENIED", "does not cover", "ObjectService/GetObject",
+                field(1, f"{others[0]}log/{2**64 - 2:016x}"), grant=grant)
+        refused("the repository's own object", "PERMISSION_DENIED", "does not cover", "ObjectService/GetObject", field(1, "repository"), grant=grant)
+    finally:
+        os.kill(process, signal.SIGCONT)
