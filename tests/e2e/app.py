@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The application under test: workloads that run `scribe`, and what they have written."""
-from kube import Unmet, is_ready, kubectl, must, name_of, pods, until
+from pathlib import Path
+
+from kube import Unmet, get, is_ready, kubectl, must, name_of, pods, until
 
 IMAGE = "local/scribe:1"
 STATE = "/state"
@@ -81,6 +83,19 @@ def ready_pods(namespace, name, count=1, injected=True, not_among=(), seconds=12
 
     agents = "with an agent" if injected else "without an agent"
     return until(f"{count} pods of {namespace}/{name} are ready {agents}", settled, seconds)
+
+
+def agent_of(namespace, pod):
+    """The process of a pod's agent on this machine; none, if it does not run."""
+    uid = get("pod", pod, namespace)["metadata"]["uid"]
+    for process in Path("/proc").iterdir():
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0") if process.name.isdigit() else []
+            if words[:2] == [b"/holdfast-agent", b"serve"] and uid in (process / "cgroup").read_text():
+                return int(process.name)
+        except OSError:
+            continue
+    return None
 
 
 def uids(found):

@@ -2,10 +2,9 @@
 """Who is let in by the coordinator, and to what: a table of calls that are refused."""
 import os
 import signal
-from pathlib import Path
 
 import stage
-from app import policy, the_one, workload, written
+from app import agent_of, policy, the_one, workload, written
 from calls import call, field, hello, open_session
 from kube import apply, get, kubectl, must, say, until
 from scenario import scenario
@@ -25,19 +24,6 @@ def lineage_prefixes():
     """Where the lineages of the namespace's repository lie in the bucket."""
     root = stage.Store.directory / "data/holdfast" / SPACE
     return sorted(str(path.relative_to(root)) + "/" for path in root.glob("domains/*/lineages/*") if path.is_dir())
-
-
-def agent_of(pod):
-    """The process of a pod's agent on this machine."""
-    uid = get("pod", pod, SPACE)["metadata"]["uid"]
-    for process in Path("/proc").iterdir():
-        try:
-            is_it = process.name.isdigit() and uid in (process / "cgroup").read_text() and "holdfast-agent" in (process / "cmdline").read_text()
-            if is_it and b"gate" not in (process / "cmdline").read_bytes().split(b"\0"):
-                return int(process.name)
-        except OSError:
-            continue
-    return None
 
 
 @scenario
@@ -86,7 +72,7 @@ def tokens_of_others(store):
 
 def of_its_own(pod, good, prefixes, authority, refused):
     """With the agent held still, its token opens a session: the grant reaches the pod's own lineage alone."""
-    process = until("the agent is found", lambda: agent_of(pod))
+    process = until("the agent is found", lambda: agent_of(SPACE, pod))
     os.kill(process, signal.SIGSTOP)
     try:
         grant = open_session(authority, good)
