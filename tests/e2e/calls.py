@@ -15,6 +15,10 @@ PORT = 7420
 CODES = {0: "OK", 5: "NOT_FOUND", 7: "PERMISSION_DENIED", 9: "FAILED_PRECONDITION", 14: "UNAVAILABLE", 16: "UNAUTHENTICATED"}
 
 
+class Refused(Exception):
+    """A session that was not opened."""
+
+
 def field(number, value):
     """A field of a message: text, bytes or a number."""
     if isinstance(value, int):
@@ -108,7 +112,7 @@ def open_session(authority, token, seconds=20):
                 if granted:
                     return granted
             elif kind == HEADERS and flags & 1:
-                raise Unmet("the session was refused")
+                raise Refused
 
 
 SETTINGS, HEADERS, DATA, PING = 4, 1, 0, 6
