@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the process is told when it starts.
 
+use super::pki::Lives;
 use clap::Parser;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,6 +26,10 @@ pub struct Settings {
     /// Another process leads after the leader has been silent for so long, in seconds
     #[arg(long, env = "HOLDFAST_LEASE_SECONDS", value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(3..=300))]
     pub lease_seconds: u64,
+    /// A new authority signs after it was trusted everywhere for so long, in seconds: longer than kubelets need to hand a changed ConfigMap to
+    /// their pods
+    #[arg(long, env = "HOLDFAST_TRUST_SECONDS", value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(20..=604_800))]
+    pub trust_seconds: u64,
     /// Open StateRepositories that name no credentials with the coordinator's own identity: whoever may write one may then use it
     #[arg(long, env = "HOLDFAST_OWN_IDENTITY")]
     pub own_identity: bool,
@@ -37,6 +42,10 @@ impl Settings {
     pub(crate) const fn lease(&self) -> Duration {
         Duration::from_secs(self.lease_seconds)
     }
+
+    pub(crate) fn lives(&self) -> Lives {
+        Lives { spread: Duration::from_secs(self.trust_seconds), ..Lives::default() }
+    }
 }
 
 #[cfg(test)]
@@ -48,5 +57,10 @@ mod tests {
     fn the_flags_fit_together() {
         Settings::command().debug_assert();
         assert!(Settings::try_parse_from(["holdfast-coordinator", "--lease-seconds", "1"]).is_err());
+        assert!(Settings::try_parse_from(["holdfast-coordinator", "--trust-seconds", "1"]).is_err());
+        let parsed =
+            |arguments: &[&str]| Settings::try_parse_from([&["holdfast-coordinator"][..], arguments].concat()).expect("settings");
+        assert_eq!(parsed(&[]).lives(), Lives::default());
+        assert_eq!(parsed(&["--trust-seconds", "30"]).lives().spread, Duration::from_secs(30));
     }
 }

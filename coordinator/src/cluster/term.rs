@@ -6,7 +6,7 @@ use super::http::{Health, Phase};
 use super::lead::labels;
 use super::metrics::Metrics;
 use super::pki::places::{CONFIGURATION, InCluster};
-use super::pki::{AUTHORITY, Lives, Names, Now, Pki, Shown};
+use super::pki::{AUTHORITY, Names, Now, Pki, Shown};
 use super::repositories::{self, open};
 use super::settings::Settings;
 use super::sweep::{self, Objects, Sweep};
@@ -130,7 +130,7 @@ impl Term {
             webhooks: follow(watches, stop, metrics, Api::all(client.clone()), named(CONFIGURATION), &to_us),
         };
         let secrets: Api<Secret> = Api::namespaced(client.clone(), &self.settings.namespace);
-        let mut pki = Pki::new(secrets, places, Names::of(&self.settings.namespace), Lives::default(), Arc::clone(shown));
+        let mut pki = Pki::new(secrets, places, Names::of(&self.settings.namespace), self.settings.lives(), Arc::clone(shown));
         let (sender, signed) = watch::channel(false);
         let (clock, metrics, shown, stop) = (self.clock, metrics.clone(), Arc::clone(shown), stop.clone());
         tasks.spawn(async move {

@@ -60,6 +60,26 @@ async fn a_replacement_waits_for_its_predecessor_and_goes_on_with_its_slot() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_that_is_gone_begins_no_lineage() {
+    let lab = Lab::new().await;
+    lab.deployment(1);
+    lab.replica("api-a", "a");
+    let one = lab.join("shop", "api-a", "a").await;
+    assert_eq!(one.lineage(), "default:deployment/api/0");
+    // deleted; a replacement that was made just before asks while its predecessor is still being ended
+    lab.api.delete(&crate::kube_kit::Key::new("deployments", "shop", "api"));
+    lab.ending("shop", "api-a");
+    lab.replica("api-b", "b");
+    let mut two = lab.hello("shop", "api-b", "b").await;
+    two.waits_for("NoFreeSlot").await;
+    // made anew under its name, it goes on with what it had
+    lab.gone("shop", "api-a");
+    lab.deployment(1);
+    assert_eq!(two.welcomed().await.lineage(), "default:deployment/api/0");
+    assert!(lab.api.get("statelineages", "shop", "deployment-api-1").is_none(), "a second lineage was begun");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_shared_state_has_one_writer() {
     let lab = Lab::new().await;
     policy(&lab.api, "shop", "web", "Shared");

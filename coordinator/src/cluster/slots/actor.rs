@@ -139,7 +139,8 @@ impl Actor {
 
     fn replicas_of(&self, key: &WorkloadKey) -> Option<u32> {
         let of = (key.namespace.clone(), key.name.clone());
-        if key.kind == "Deployment" { self.replicas.get(&of).copied() } else { None }
+        // of one that is gone none are wanted: its pods are being ended, too, and must not begin lineages meanwhile
+        (key.kind == "Deployment").then(|| self.replicas.get(&of).copied().unwrap_or(0))
     }
 
     fn perform(&mut self, key: &WorkloadKey, action: Action) -> Option<Event> {
@@ -293,6 +294,7 @@ impl Actor {
                 }
                 let key = WorkloadKey { namespace: of.0, kind: "Deployment".to_owned(), name: of.1 };
                 if self.workloads.contains_key(&key) {
+                    let replicas = self.replicas_of(&key);
                     self.feed(&key, Event::Replicas(replicas));
                 }
             }
