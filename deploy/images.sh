@@ -10,7 +10,7 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 mkdir -p "$1"
 to=$(cd "$1" && pwd)
 cd "$here"
-export BUILDAH_ISOLATION=chroot STORAGE_DRIVER=vfs
+export BUILDAH_ISOLATION=chroot
 work=$(mktemp -d -p "$to")
 trap 'rm -rf "$work"' EXIT
 most=$((20 * 1024 * 1024)) # bytes that an agent's image may have, unpacked
@@ -42,7 +42,7 @@ printf 'FROM scratch\nCOPY out /out\n' >"$work/programs/Dockerfile"
 
 # with a storage of its own, which goes with the rest
 builds() {
-  buildah --root "$work/storage" --runroot "$work/run" "$@"
+  buildah --root "$work/storage" --runroot "$work/run" --storage-driver vfs "$@"
 }
 
 libraries() { # what a program is linked with, where it looks for it

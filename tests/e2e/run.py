@@ -93,7 +93,10 @@ def main():
             passed += play(scenario, store)
     except Unmet as failure:
         say(f"FAILED  {failure}")
-        stage.keep_logs("stage")
+        try:
+            stage.keep_logs("stage")
+        except Unmet:
+            say("        there is no cluster that could tell more")
     finally:
         if not (options.keep or options.as_is):
             stage.tear_down()
