@@ -91,6 +91,7 @@ def unlabelling_takes_it_out(store):
 @scenario
 def label_on_the_template(store):
     """The label on the pod template does the same, and stays whatever happens to the workload's."""
+    stage.namespace(SPACE, store, policies=[policy("web")])
     apply(workload("Deployment", "gitops"), namespace=SPACE)
     kubectl("patch", "deployment", "-n", SPACE, "gitops", "--type=merge",
             "-p", '{"spec":{"template":{"metadata":{"labels":{"holdfast.dev/policy":"web"}}}}}')

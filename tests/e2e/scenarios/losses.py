@@ -42,6 +42,7 @@ def drained_node(store):
 @scenario
 def lost_node(store):
     """A node is gone at once: the replacement continues on the other node; the loss is at most the lag that was shown."""
+    stage.namespace(SPACE, store, policies=[policy("given", provision={"ephemeralVolume": {"size": "64Mi"}})])
     pod = pod_on("node2", "node1", "exile")
     written(SPACE, pod, 20)
     lag = stage.lineages(SPACE, "exile")[0]["status"].get("lagSeconds", 0)
@@ -70,7 +71,7 @@ def lost_node(store):
 @scenario
 def believed_dead(store):
     """A pod is deleted by force while its containers still run: they are fenced, and nothing they write becomes history."""
-    apply(policy("kept"), namespace=SPACE)
+    stage.namespace(SPACE, store, policies=[policy("given", provision={"ephemeralVolume": {"size": "64Mi"}}), policy("kept")])
     # a volume that stays where it is, whatever becomes of the pod
     pod = pod_on("node2", "node1", "ghost", given="kept", volume="emptyDir")
     uid = get("pod", pod, SPACE)["metadata"]["uid"]

@@ -31,6 +31,7 @@ def pod_security_restricted(store):
 @scenario
 def unknown_policy(store):
     """A pod whose policy does not exist is not started, and its owner is told which one is missing."""
+    stage.namespace(SPACE, store, level="restricted", policies=[policy("kept")])
     pod = {"apiVersion": "v1", "kind": "Pod", **template("orphan", labels={"holdfast.dev/policy": "nobody-wrote-this"})}
     pod["metadata"]["name"] = "orphan"
     said = refused("create", "-n", SPACE, "-f", "-", given=json.dumps(pod))
@@ -40,6 +41,7 @@ def unknown_policy(store):
 @scenario
 def webhook_away(store):
     """While no webhook answers, labelled pods are refused, others are not; what runs unprotected is reported within a minute."""
+    stage.namespace(SPACE, store, level="restricted", policies=[policy("kept")])
     kubectl("scale", "deployment", "-n", stage.SYSTEM, "holdfast-webhook", "--replicas=0")
     until("no webhook is left", lambda: not pods(stage.SYSTEM, "app.kubernetes.io/name=holdfast-webhook", ending=True))
     try:

@@ -52,18 +52,21 @@ def rolls_without_loss(kind, name, **how):
 @scenario
 def new_image_of_a_statefulset(store):
     """Nothing is lost when a StatefulSet rolls."""
+    stage.namespace(SPACE, store, policies=[policy("kept")])
     rolls_without_loss("StatefulSet", "set", volume="claim")
 
 
 @scenario
 def new_image_with_recreate(store):
     """Nothing is lost when a Deployment is recreated."""
+    stage.namespace(SPACE, store, policies=[policy("kept")])
     rolls_without_loss("Deployment", "anew", more={"strategy": {"type": "Recreate"}})
 
 
 @scenario
 def new_image_rolling(store):
     """Nothing is lost when a Deployment rolls, since none starts before its predecessor has ended; who asks for a surge is told."""
+    stage.namespace(SPACE, store, policies=[policy("kept")])
     rolls_without_loss("Deployment", "roll")
     apply(workload("Deployment", "calm", labels=LABEL), namespace=SPACE)
     strategy = get("deployment", "calm", SPACE)["spec"]["strategy"]["rollingUpdate"]

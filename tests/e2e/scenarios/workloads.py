@@ -40,6 +40,7 @@ def is_back(name, before):
 @scenario
 def daemonset_by_node(store):
     """A DaemonSet: each node has a history of its own."""
+    stage.namespace(SPACE, store, policies=[policy("kept")])
     apply(workload("DaemonSet", "cache", labels=LABEL), namespace=SPACE)
     found = ready_pods(SPACE, "cache", 2, seconds=180)
     by_node = {pod["spec"]["nodeName"]: name_of(pod) for pod in found}
@@ -55,6 +56,7 @@ def daemonset_by_node(store):
 @scenario
 def job_completes(store):
     """A Job comes to its end, the agent with it, and its last line is in the store."""
+    stage.namespace(SPACE, store, policies=[policy("kept")])
     apply(workload("Job", "batch", labels=LABEL, restart="Never", environment={"UNTIL": "20"}), namespace=SPACE)
     until("the job is complete", lambda: condition(get("job", "batch", SPACE), "Complete").get("status") == "True", 120)
     pod = pods(SPACE, "app=batch")[0]
@@ -71,6 +73,7 @@ def job_completes(store):
 @scenario
 def bare_pod(store):
     """A pod without a controller goes on under its name."""
+    stage.namespace(SPACE, store, policies=[policy("kept")])
     pod = {"apiVersion": "v1", "kind": "Pod", **template("lone", labels=LABEL)}
     pod["metadata"]["name"] = "lone"
     apply(pod, namespace=SPACE)
@@ -86,6 +89,7 @@ def bare_pod(store):
 @scenario
 def provisioned_volume(store):
     """A path that no volume covers gets the one that the policy provides, and no emptyDir."""
+    stage.namespace(SPACE, store, policies=[policy("given", provision={"ephemeralVolume": {"size": "64Mi"}})])
     apply(workload("Deployment", "bare", labels={"holdfast.dev/policy": "given"}, volume="none"), namespace=SPACE)
     pod = the_one(SPACE, "bare", seconds=180)
     volumes = get("pod", pod, SPACE)["spec"]["volumes"]
