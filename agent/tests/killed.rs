@@ -11,12 +11,12 @@
     reason = "a test may stop at once"
 )]
 
+#[path = "common/mod.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod common;
 #[path = "agent/kit.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod kit;
-#[path = "shared/mod.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
-mod shared;
 
 use kit::{Agent, Lab};
 use std::collections::BTreeMap;
@@ -126,7 +126,7 @@ impl Application {
     }
 
     fn files(&self) -> BTreeMap<String, Vec<u8>> {
-        shared::files(&self.state)
+        common::files(&self.state)
     }
 }
 

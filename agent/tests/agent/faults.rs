@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Stores that are gone, and holders that are replaced.
 
+use crate::common::noise;
 use crate::kit::{Agent, Lab, in_time};
-use crate::shared::noise;
 use holdfast_agent::{AgentError, Phase};
 use holdfast_s3_server::Fault;
 use holdfast_store::StoreError;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A repository on an S3 server that fails when told to, state directories, and agents on them.
 
-use crate::shared::files_of;
+use crate::common::files_of;
 use holdfast_agent::clock::SystemClock;
 use holdfast_agent::config::Budget;
 use holdfast_agent::status::LastCheckpoint;

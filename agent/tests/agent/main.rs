@@ -3,11 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "a test may stop at once")]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod disks;
 mod faults;
 mod flushes;
 mod kit;
 mod proofs;
 mod restarts;
-#[path = "../shared/mod.rs"]
-mod shared;

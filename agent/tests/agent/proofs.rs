@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a restore proves, and what comes of one that can't be proven.
 
+use crate::common::noise;
 use crate::kit::{LINEAGE, Lab};
-use crate::shared::noise;
 use holdfast_agent::AgentError;
 use holdfast_agent::clock::SystemClock;
 use holdfast_core::checkpoint::{Quality, Scope};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a restart costs.
 
+use crate::common::noise;
 use crate::kit::Lab;
-use crate::shared::noise;
 use rustix::fs::inotify;
 use std::fs;
 use std::mem::MaybeUninit;
@@ -88,13 +88,13 @@ async fn a_lost_disk_comes_back_before_anything_may_start() {
     let agent = lab.agent().await;
     agent.flush().await;
     agent.end().await;
-    let was = crate::shared::files(&lab.path("state"));
+    let was = crate::common::files(&lab.path("state"));
     fs::remove_dir_all(lab.path("state")).expect("lost");
     let (_, packs) = lab.puts();
     let agent = lab.agent().await;
     let restored = agent.restored.as_ref().expect("restored");
     assert_eq!(restored.root, restored.root_on_disk);
-    assert!(crate::shared::files(&lab.path("state")) == was, "every file is as it was");
+    assert!(crate::common::files(&lab.path("state")) == was, "every file is as it was");
     agent.flush().await;
     agent.end().await;
     assert_eq!(lab.puts().1, packs, "what was restored needs no upload");

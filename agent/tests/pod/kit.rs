@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A world for one pod after another: a repository, a coordinator in front of it, a volume, and the agent's program.
 
+use crate::common::{files, files_of};
 use crate::front::{Authority, Front, Heard, Shared};
-use crate::shared::{files, files_of};
 use crate::store::Fickle;
 use holdfast_agent::clock::SystemClock;
 use holdfast_agent::pod::Receipt;

@@ -4,14 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "a test may stop at once")]
 #![allow(clippy::print_stdout, reason = "a measurement says what it has measured")]
 
+#[path = "../common/mod.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod common;
 mod deaths;
 mod ends;
 mod front;
 mod kit;
 mod measures;
 mod outages;
-#[path = "../shared/mod.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
-mod shared;
 mod starts;
 mod store;
