@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Holdfast's gRPC interface: what `holdfast/v1/*.proto` generates, and conversions to and from the domain's types.
 
+pub mod barrier;
 pub mod problem;
 mod redacted;
 

@@ -63,6 +63,8 @@ reasons! {
     NotLive = "NOT_LIVE", FailedPrecondition;
     /// The agent could not make durable what is dirty, or not in time.
     FlushFailed = "FLUSH_FAILED", Unavailable;
+    /// The chosen lineages could not be brought to one moment.
+    BarrierFailed = "BARRIER_FAILED", Unavailable;
     /// Another instance has opened a session of the lineage.
     SessionReplaced = "SESSION_REPLACED", Aborted;
     /// The agent speaks a protocol that this coordinator does not.
