@@ -27,6 +27,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub enum Command {
     /// Capture now, and say what came of it.
     Flush(oneshot::Sender<Result<LastCheckpoint, String>>),
+    /// Begin no capture for so long that nobody asks for: a cut is about to come.
+    Hold(Duration),
+    /// Take hold of the state as it is.
+    Cut(Cut),
     /// The application has ended: capture the last of it, seal the lineage, end. Whatever is not done after this long is left.
     End(Duration),
 }
@@ -39,6 +43,11 @@ const FLUSH_SCAN_MAX: Duration = Duration::from_millis(300);
 const REOPEN_PAUSE: Duration = Duration::from_secs(2);
 type Waiting = oneshot::Sender<Result<LastCheckpoint, String>>;
 type Capturing = Pin<Box<dyn Future<Output = Finished> + Send>>;
+
+mod cut;
+
+use cut::Cutting;
+pub use cut::{Cut, Grip, Word};
 
 /// An agent whose application may run.
 pub struct Agent {
@@ -58,6 +67,10 @@ pub struct Agent {
     /// Who asked for what is dirty to be made durable: before the capture under way began, and since.
     serving: Vec<Waiting>,
     waiting: Vec<Waiting>,
+    /// No capture begins before this, unless somebody asks for it.
+    hold: Option<Monotonic>,
+    /// A cut that is to be made, or whose capture is under way.
+    cutting: Cutting,
     status: watch::Sender<Status>,
     last: Option<LastCheckpoint>,
     /// What keeps the store from answering. Shared with the session, which a capture has just when this is of interest.
@@ -111,6 +124,8 @@ impl Agent {
             scanning: false,
             serving,
             waiting,
+            hold: None,
+            cutting: Cutting::default(),
             status,
             last,
             store_trouble,
@@ -134,17 +149,22 @@ impl Agent {
                 heard = self.ear.next() => self.heard(heard),
                 finished = finish(&mut self.capturing) => {
                     // claiming the lineage again takes as long as the store is away: whoever ends this agent must not wait for that
-                    let mut asked = Vec::new();
+                    let mut asked = Asked::default();
                     let ended = tokio::select! {
                         captured = self.captured(finished) => captured.map(|()| None)?,
                         within = ended(&mut commands, &mut asked) => Some(within),
                     };
-                    self.waiting.append(&mut asked);
+                    self.waiting.append(&mut asked.waiting);
+                    if let Some(cut) = asked.cut {
+                        self.cut(cut);
+                    }
+                    self.hold = asked.hold.map(|time| SystemClock.monotonic().plus(time)).or(self.hold);
                     if let Some(within) = ended {
                         return self.end(within).await;
                     }
                 }
                 () = sleep_until(wake) => {}
+                certain = self.cutting.answered(), if self.capturing.is_none() => self.answered(certain),
                 _ = tick.tick() => self.guard(),
                 command = commands.recv() => match command {
                     Some(Command::Flush(answer)) => {
@@ -152,6 +172,8 @@ impl Agent {
                         self.waiting.retain(|waiting| !waiting.is_closed());
                         self.waiting.push(answer);
                     }
+                    Some(Command::Hold(time)) => self.hold = Some(SystemClock.monotonic().plus(time)),
+                    Some(Command::Cut(cut)) => self.cut(cut),
                     Some(Command::End(within)) => return self.end(within).await,
                     None => return self.end(Duration::from_secs(30)).await,
                 },
@@ -194,6 +216,15 @@ impl Agent {
     /// Starts what is due; says when to look again.
     fn decide(&mut self) -> Option<Monotonic> {
         let now = SystemClock.monotonic();
+        if self.cutting.is_due() {
+            // it begins once all that happened so far is heard of; what else is to be captured is captured with it
+            self.call();
+            return None;
+        }
+        self.hold = self.hold.filter(|hold| now < *hold);
+        if let Some(hold) = self.hold.filter(|_| self.waiting.is_empty()) {
+            return Some(hold);
+        }
         let next = match self.cadence.next(now) {
             // without watches, only scans tell
             Next::Capture if self.setting.watch.is_incomplete() => Next::Scan,
@@ -323,7 +354,7 @@ impl Agent {
     }
 
     fn answer(&mut self, answer: &Result<LastCheckpoint, String>) {
-        for waiting in self.serving.drain(..) {
+        for waiting in self.serving.drain(..).chain(self.cutting.sealing()) {
             let _ = waiting.send(answer.clone()); // whoever asked may have gone
         }
     }
@@ -452,14 +483,24 @@ pub(crate) const fn last_of(checkpoint: &Acknowledged) -> LastCheckpoint {
     }
 }
 
+/// What is asked while something else is waited for.
+#[derive(Default)]
+struct Asked {
+    waiting: Vec<Waiting>,
+    cut: Option<Cut>,
+    hold: Option<Duration>,
+}
+
 /// Waits until the agent is to end, and gathers what else it is asked.
-async fn ended(commands: &mut mpsc::Receiver<Command>, asked: &mut Vec<Waiting>) -> Duration {
+async fn ended(commands: &mut mpsc::Receiver<Command>, asked: &mut Asked) -> Duration {
     loop {
         match commands.recv().await {
             Some(Command::Flush(answer)) => {
-                asked.retain(|asked| !asked.is_closed());
-                asked.push(answer);
+                asked.waiting.retain(|waiting| !waiting.is_closed());
+                asked.waiting.push(answer);
             }
+            Some(Command::Hold(time)) => asked.hold = Some(time),
+            Some(Command::Cut(cut)) => asked.cut = Some(cut),
             Some(Command::End(within)) => return within,
             None => return Duration::from_secs(30),
         }

@@ -108,6 +108,11 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
+    /// Something may have changed while it was read, whatever was heard.
+    pub(crate) fn doubt(&mut self) {
+        self.quality = self.quality.min(Quality::Fuzzy);
+    }
+
     /// What it would be as a checkpoint of this session.
     pub(crate) fn root(&self, session: &Session) -> RootId {
         session.root_of(&self.outcome.roots)

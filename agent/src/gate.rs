@@ -83,7 +83,7 @@ pub async fn prepare(
         return Err(AgentError::Vanished { lineage: gate.config.lineage.clone(), sequence: session.base() });
     }
     let volume = volume_of(&seen.found)?;
-    let (watch, ear) = Watch::new(&gate.config.paths, gate.config.watches_max);
+    let (watch, ear) = Watch::new(&gate.config.paths, gate.config.watches_max, gate.scratch.directory());
     let setting = Setting {
         roots: Arc::clone(&gate.roots),
         volume,

@@ -14,6 +14,7 @@ pub mod grant;
 pub mod history;
 pub mod marker;
 pub mod pod;
+pub mod quiesce;
 pub mod remote;
 pub mod scratch;
 pub mod session;
@@ -26,7 +27,7 @@ mod gate;
 mod thread;
 mod watch;
 
-pub use agent::{Agent, Command};
+pub use agent::{Agent, Command, Cut, Grip, Word};
 pub use config::{AgentConfig, StatePath};
 pub use connection::Connection;
 pub use error::AgentError;

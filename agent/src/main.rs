@@ -23,6 +23,9 @@ enum Command {
     Gate,
     /// Tell the agent that the pod is being ended
     Stopping,
+    /// Let the application go on when its rest is over or the agent is gone: the agent starts this
+    #[command(hide = true)]
+    Keeper,
 }
 
 /// Work that blocks has threads of its own; these are for opening a lineage and for looking names up.
@@ -30,6 +33,9 @@ const BLOCKING_THREADS: usize = 2;
 
 fn main() {
     let line = Line::parse();
+    if matches!(line.command, Command::Keeper) {
+        return kept(holdfast_agent::quiesce::keep());
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build();
     let ended = match &runtime {
         Ok(runtime) => runtime.block_on(run(line.command)),
@@ -48,12 +54,23 @@ fn main() {
     std::process::exit(code)
 }
 
+fn kept(kept: std::io::Result<()>) {
+    use std::io::Write;
+    if let Err(error) = kept {
+        // nobody may be reading
+        let _ = writeln!(std::io::stderr(), "holdfast-agent keeper: {error}");
+        std::process::exit(1)
+    }
+}
+
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve => {
             log();
             pod::serve().await
         }
+        // it has no runtime
+        Command::Keeper => Ok(()),
         Command::Gate => pod::gate().await,
         Command::Stopping => {
             pod::stopping().await;

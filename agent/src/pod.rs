@@ -38,6 +38,7 @@ use tokio::task::JoinSet;
 /// If the environment makes no sense, or the socket can't be used. Nothing else ends it: the application is never stopped by its protector.
 pub async fn serve() -> anyhow::Result<()> {
     let settings = Settings::from_env()?;
+    settings.quiescing().go_on_first();
     let mut end = signal(SignalKind::terminate())?;
     let (ending, ended) = watch::channel(false);
     let (stopping, heeded) = watch::channel(None);

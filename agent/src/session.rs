@@ -7,10 +7,12 @@
 use crate::clock::SystemClock;
 use crate::connection::Connection;
 use crate::grant::{GrantToken, Granted};
+use crate::quiesce::Quiescing;
 use crate::remote::RemoteTransport;
 use crate::{AgentError, Command, Status};
 use holdfast_core::id::OwnerId;
 use holdfast_core::time::Monotonic;
+use holdfast_proto::barrier;
 use holdfast_proto::v1::{self, session_request, session_response};
 use holdfast_store::capture::Clock;
 use machine::{Action, Event, Machine};
@@ -24,11 +26,13 @@ mod caller;
 mod error;
 mod link;
 mod machine;
+mod part;
 mod report;
 
 pub use caller::{Caller, Notice, Notices, Offer, Start, Who};
 pub use error::SessionError;
 use link::{Link, Welcomed};
+use part::Part;
 
 /// How long the coordinator has to take the last report.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -51,6 +55,7 @@ pub struct Session {
     reported: Option<report::Gist>,
     /// When the pod that this is in will be gone.
     stopping: watch::Receiver<Option<Monotonic>>,
+    quiescing: Quiescing,
 }
 
 impl std::fmt::Debug for Session {
@@ -116,6 +121,7 @@ impl Session {
                         token,
                         reported,
                         stopping,
+                        quiescing: Quiescing::nothing(),
                     });
                 }
                 Err(error) => {
@@ -132,6 +138,12 @@ impl Session {
     #[must_use]
     pub fn heeding(self, stopping: watch::Receiver<Option<Monotonic>>) -> Self {
         Self { stopping, ..self }
+    }
+
+    /// How the application is brought to rest for a snapshot: not at all, unless this is said.
+    #[must_use]
+    pub fn quiescing(self, quiescing: Quiescing) -> Self {
+        Self { quiescing, ..self }
     }
 
     /// What the coordinator said about this start.
@@ -170,13 +182,14 @@ impl Session {
     ) -> Caller {
         let mut stop = pin!(stop);
         let (mut told, mut heeding) = (true, true);
+        let mut part = Part::begin(self.quiescing.clone(), commands.clone());
         self.say_stopping();
         loop {
             let wake = self.machine.deadline();
             let event = tokio::select! {
                 () = &mut stop => break,
                 connected = connected(&mut self.connecting) => self.connected(connected),
-                heard = heard(&mut self.link) => self.heard(heard),
+                heard = heard(&mut self.link) => self.heard(heard, &mut part),
                 Some(flushed) = self.flushes.join_next() => match flushed {
                     Ok((id, result)) => Event::Flushed { id, result },
                     Err(_) => Event::Tick, // called off with the session that it was for
@@ -190,12 +203,17 @@ impl Session {
                     self.say_stopping();
                     Event::Tick
                 }
+                () = part.next() => Event::Tick,
                 () = sleep_until(wake) => Event::Tick,
             };
+            for (id, answer) in part.answers() {
+                self.say(session_request::Event::Barrier(barrier::answer(id, answer)));
+            }
             for action in self.machine.step(SystemClock.monotonic(), event) {
                 self.perform(action, &status, &commands);
             }
         }
+        part.close().await;
         self.report(&status);
         if let Some(link) = self.link.take() {
             link.close(FAREWELL).await;
@@ -233,14 +251,23 @@ impl Session {
         }
     }
 
-    fn heard(&mut self, heard: Result<session_response::Command, SessionError>) -> Event {
+    fn heard(&mut self, heard: Result<session_response::Command, SessionError>, part: &mut Part) -> Event {
         match heard {
             Ok(session_response::Command::Flush(flush)) => {
                 Event::Flush { id: flush.id, within: Duration::from_millis(flush.within_ms.into()) }
             }
+            Ok(session_response::Command::Barrier(order)) => {
+                match barrier::order_of(order) {
+                    Ok((id, order)) => part.order(id, order),
+                    // of a later version: whoever sent it waits in vain, and will give up
+                    Err(error) => tracing::warn!(%error, "an order of a barrier is not understood"),
+                }
+                Event::Tick
+            }
             Ok(session_response::Command::Welcome(_) | session_response::Command::Waiting(_)) => Event::Tick,
             Err(error) => {
                 tracing::warn!(%error, "the session is over; opening a new one");
+                part.lost();
                 self.link = None;
                 self.flushes.abort_all();
                 if self.connecting.is_some() { Event::Tick } else { Event::Lost }

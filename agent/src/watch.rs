@@ -20,6 +20,11 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 /// Events in the queue; more are "something was lost".
 const QUEUE: usize = 8192;
 
+/// The directory of the echoes, in scratch space.
+const ECHOES: &str = "echoes";
+/// What takes longer to be heard of is not waited for.
+const ECHO_WITHIN: std::time::Duration = std::time::Duration::from_millis(200);
+
 /// Something that was heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Heard {
@@ -44,6 +49,8 @@ struct Shared {
     /// Counts what was heard, so that a capture can tell whether anything happened during it.
     heard: AtomicU64,
     wake: tokio::sync::Notify,
+    /// Where files are made to find out what was heard before them; and the last of them.
+    echoes: (PathBuf, tokio::sync::watch::Sender<u64>),
 }
 
 impl Shared {
@@ -52,13 +59,26 @@ impl Shared {
             Ok(event) if event.need_rescan() => self.lose(),
             Ok(event) => {
                 let moved = moves(&event.kind);
-                event.paths.iter().for_each(|path| self.hear(path, moved));
+                event.paths.iter().for_each(|path| {
+                    if !self.is_echo(path) {
+                        self.hear(path, moved)
+                    }
+                });
             }
             Err(error) => {
                 tracing::warn!(%error, "watching failed; everything will be compared");
                 self.lose();
             }
         }
+    }
+
+    /// Whether this is none of the state's, but what everything before is told apart by.
+    fn is_echo(&self, path: &Path) -> bool {
+        let Ok(name) = path.strip_prefix(&self.echoes.0) else { return false };
+        if let Some(number) = name.to_str().and_then(|name| name.parse::<u64>().ok()) {
+            self.echoes.1.send_modify(|seen| *seen = number.max(*seen));
+        }
+        true
     }
 
     fn hear(&self, path: &Path, moved: bool) {
@@ -122,6 +142,8 @@ struct Inner {
     watcher: Option<INotifyWatcher>,
     watched: BTreeSet<PathBuf>,
     limit: usize,
+    /// Echoes so far.
+    echoes: u64,
     /// Some directories are not watched: only scans will tell.
     incomplete: bool,
 }
@@ -141,11 +163,13 @@ impl std::fmt::Debug for Watch {
 
 impl Watch {
     /// A watch of these state paths that watches nothing yet: directories are added as they are listed.
-    pub(crate) fn new(paths: &[StatePath], limit: usize) -> (Self, Ear) {
+    /// `scratch` is the agent's own.
+    pub(crate) fn new(paths: &[StatePath], limit: usize, scratch: &Path) -> (Self, Ear) {
         let (sender, receiver) = channel(QUEUE);
         let roots = paths.iter().map(|path| (path.path.clone(), path.filter.clone())).collect();
         let (lost, heard, wake) = (AtomicBool::new(false), AtomicU64::new(0), tokio::sync::Notify::new());
-        let shared = Arc::new(Shared { roots, sender, lost, heard, wake });
+        let echoes = (scratch.join(ECHOES), tokio::sync::watch::Sender::new(0));
+        let shared = Arc::new(Shared { roots, sender, lost, heard, wake, echoes });
         let config =
             Config::default().with_event_kinds(EventKindMask::CORE | EventKindMask::ACCESS_CLOSE).with_follow_symlinks(false);
         let hearing = Arc::clone(&shared);
@@ -153,7 +177,7 @@ impl Watch {
         let watcher =
             watcher.inspect_err(|error| tracing::warn!(%error, "changes can't be watched; they will be found by scans")).ok();
         let incomplete = watcher.is_none();
-        let inner = Arc::new(Mutex::new(Inner { watcher, watched: BTreeSet::new(), limit, incomplete }));
+        let inner = Arc::new(Mutex::new(Inner { watcher, watched: BTreeSet::new(), limit, echoes: 0, incomplete }));
         let labels = Arc::new(paths.iter().map(|path| path.label.clone()).collect());
         let watch = Self { shared, labels, inner };
         (watch.clone(), Ear { watch, receiver })
@@ -176,6 +200,29 @@ impl Watch {
     /// Whether some directories can only be scanned.
     pub(crate) fn is_incomplete(&self) -> bool {
         self.inner().incomplete
+    }
+
+    /// Waits until everything that has happened so far is heard of; `false`: that can't be told. What is heard comes in order, so a file is made and
+    /// heard of. Cancel-safe.
+    pub(crate) async fn echo(&self) -> bool {
+        let mut seen = self.shared.echoes.1.subscribe();
+        let Some(number) = self.call() else { return false };
+        tokio::time::timeout(ECHO_WITHIN, seen.wait_for(|seen| *seen >= number)).await.is_ok_and(|seen| seen.is_ok())
+    }
+
+    fn call(&self) -> Option<u64> {
+        let directory = &self.shared.echoes.0;
+        let mut inner = self.inner();
+        if inner.echoes == 0 {
+            std::fs::create_dir_all(directory).ok()?;
+            inner.watcher.as_mut()?.watch(directory, RecursiveMode::NonRecursive).ok()?;
+        }
+        inner.echoes += 1;
+        let file = directory.join(inner.echoes.to_string());
+        std::fs::write(&file, b"").ok()?;
+        // what was heard of it is in the queue already
+        let _ = std::fs::remove_file(&file);
+        Some(inner.echoes)
     }
 
     fn add(&self, label: &str, path: &[u8]) {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a pod's agent is told by whoever injected it: resolved, and plain enough to be read in the pod's specification.
 
-use crate::policy::{Divergence, Policy, RestoreMode, StatePath, Take, WithoutCoordinator};
+use crate::policy::{
+    Call, Consistency, Divergence, Hook, Policy, Quiesce, RestoreMode, Signal, StatePath, Take, WithoutCoordinator,
+};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -46,6 +48,9 @@ pub struct PodConfig {
     /// Sending to the store; `None`: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload_bytes_per_second: Option<u64>,
+    /// How the application is brought to rest for a snapshot; `None`: it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiesce: Option<PodQuiesce>,
 }
 
 impl PodConfig {
@@ -83,6 +88,7 @@ impl PodConfig {
             scratch_bytes: budgets.scratch_bytes,
             read_bytes_per_second: budgets.read_bytes_per_second,
             upload_bytes_per_second: budgets.upload_bytes_per_second,
+            quiesce: PodQuiesce::of(&policy.consistency),
         }
     }
 }
@@ -115,6 +121,120 @@ impl PodPath {
         let (include, exclude) = (path.include.clone(), path.exclude.clone());
         Self { label: path.label.clone(), path: path.path.clone(), include, exclude, read_only: false }
     }
+}
+
+/// How the application is brought to rest for a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PodQuiesce {
+    /// By which means.
+    pub means: PodMeans,
+    /// It goes on after this long, whatever has come of it, in milliseconds.
+    pub pause_budget_ms: u64,
+}
+
+impl PodQuiesce {
+    fn of(consistency: &Consistency) -> Option<Self> {
+        let means = match &consistency.quiesce {
+            Quiesce::Nothing => return None,
+            Quiesce::Freeze => PodMeans::Freeze,
+            Quiesce::Hooks(hooks) => {
+                PodMeans::Hooks { before: PodHook::of(&hooks.before), after: hooks.after.as_ref().map(PodHook::of) }
+            }
+        };
+        Some(Self { means, pause_budget_ms: millis(consistency.pause_budget) })
+    }
+}
+
+/// By which means an application is brought to rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum PodMeans {
+    /// It is asked.
+    Hooks {
+        /// To come to rest.
+        before: PodHook,
+        /// To go on; `None`: it goes on by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<PodHook>,
+    },
+    /// Its processes are stopped.
+    Freeze,
+}
+
+/// One request to the application.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PodHook {
+    /// How it is asked.
+    pub call: PodCall,
+    /// How long it may take to answer, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+impl PodHook {
+    fn of(hook: &Hook) -> Self {
+        Self { call: PodCall::of(&hook.call), timeout_ms: millis(hook.timeout) }
+    }
+}
+
+/// How an application is asked: as [`Call`], which see.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum PodCall {
+    /// By HTTP, on the loopback address.
+    Http {
+        /// Where it listens.
+        port: u16,
+        /// With a leading slash.
+        path: String,
+    },
+    /// By a line on a unix socket.
+    Socket {
+        /// Where the socket is: absolute.
+        path: String,
+        /// What is sent, with a line feed added.
+        send: String,
+        /// What the answer must begin with; `None`: any answer is a yes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expect: Option<String>,
+    },
+    /// By a signal.
+    Signal {
+        /// Which.
+        signal: PodSignal,
+        /// To every process with this name.
+        process: String,
+    },
+}
+
+impl PodCall {
+    fn of(call: &Call) -> Self {
+        match call.clone() {
+            Call::Http { port, path } => Self::Http { port, path },
+            Call::Socket { path, send, expect } => Self::Socket { path, send, expect },
+            Call::Signal { signal, process } => {
+                let signal = match signal {
+                    Signal::Hup => PodSignal::Hup,
+                    Signal::Usr1 => PodSignal::Usr1,
+                    Signal::Usr2 => PodSignal::Usr2,
+                };
+                Self::Signal { signal, process }
+            }
+        }
+    }
+}
+
+/// The signals an application may give a meaning of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PodSignal {
+    /// SIGHUP.
+    Hup,
+    /// SIGUSR1.
+    Usr1,
+    /// SIGUSR2.
+    Usr2,
 }
 
 /// When a start restores.
@@ -153,5 +273,13 @@ mod tests {
         let again = serde_json::to_string(&config).expect("written");
         assert_eq!(serde_json::from_str::<PodConfig>(&again).expect("read again"), config);
         assert!(serde_json::from_str::<PodConfig>(&again.replace("settleMs", "setleMs")).is_err());
+        assert!(!again.contains("quiesce"), "a policy without one has the digest that it always had");
+        let resting = r#"{"means":{"hooks":{"before":{"call":{"signal":{"signal":"usr1","process":"x"}},"timeoutMs":50}}},"pauseBudgetMs":9}"#;
+        let text = again.replace("\"version\":1,", &format!("\"version\":1,\"quiesce\":{resting},"));
+        let config: PodConfig = serde_json::from_str(&text).expect("read");
+        let call = PodCall::Signal { signal: PodSignal::Usr1, process: "x".to_owned() };
+        let means = PodMeans::Hooks { before: PodHook { call, timeout_ms: 50 }, after: None };
+        assert_eq!(config.quiesce, Some(PodQuiesce { means, pause_budget_ms: 9 }));
+        assert_eq!(serde_json::to_string(&config.quiesce).expect("written"), resting);
     }
 }

@@ -2,6 +2,7 @@
 //! What a pod's agent is told by its environment, resolved: whatever is wrong with it is said in one sentence.
 
 use crate::config::{AgentConfig, Budget, StatePath};
+use crate::quiesce::{Means, Quiescing};
 use crate::session::{Offer, Start};
 use holdfast_core::cadence::Paces;
 use holdfast_core::disk::{Choices, Prefer};
@@ -166,6 +167,18 @@ impl Settings {
             tuning: self.tuning(),
             holder_key: Some(self.holder_key),
             budget: Budget { cpu_millis: Some(policy.cpu_millis), read_bytes_per_second: policy.read_bytes_per_second },
+        }
+    }
+
+    /// How the application is brought to rest.
+    #[must_use]
+    pub fn quiescing(&self) -> Quiescing {
+        let Some(quiesce) = self.policy.quiesce.clone() else { return Quiescing::nothing() };
+        Quiescing {
+            means: Means::of_pod(quiesce.means),
+            budget: Duration::from_millis(quiesce.pause_budget_ms),
+            // this very program, whatever the image calls it
+            keeper: (PathBuf::from("/proc/self/exe"), vec!["keeper".into()]),
         }
     }
 

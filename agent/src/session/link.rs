@@ -82,6 +82,7 @@ impl Link {
             lineage: caller.who.lineage.map(|(domain, lineage)| v1::LineageRef { domain, lineage }),
             holder: caller.who.holder,
             instance: caller.instance.to_vec().into(),
+            barriers: true,
         };
         // the queue is new: there is room
         let _ = out.try_send(SessionRequest { event: Some(session_request::Event::Hello(hello)) });

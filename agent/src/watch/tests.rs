@@ -12,6 +12,7 @@ struct Lab {
     directory: TempDir,
     watch: Watch,
     ear: Ear,
+    _scratch: TempDir,
 }
 
 fn lab(limit: usize) -> Lab {
@@ -24,9 +25,10 @@ fn lab_without(limit: usize, exclude: &[&str]) -> Lab {
     let filter = Filter::new(&[], &exclude).expect("globs");
     let path = directory.path().to_owned();
     let path = StatePath { label: "data".to_owned(), path, include: Vec::new(), exclude, filter, read_only: false };
-    let (watch, ear) = Watch::new(&[path], limit);
+    let scratch = tempfile::tempdir().expect("a directory");
+    let (watch, ear) = Watch::new(&[path], limit, scratch.path());
     watch.entering("data", b"");
-    Lab { directory, watch, ear }
+    Lab { directory, watch, ear, _scratch: scratch }
 }
 
 fn names(text: &str) -> Vec<Name> {
@@ -49,7 +51,7 @@ async fn hear(ear: &mut Ear, path: &str) -> Heard {
 
 #[tokio::test]
 async fn a_new_directory_is_to_be_compared_with_all_that_is_in_it_and_heard_once_it_is_listed() {
-    let Lab { directory, watch, mut ear } = lab(100);
+    let Lab { directory, watch, mut ear, .. } = lab(100);
     fs::create_dir_all(directory.path().join("a/b/c")).expect("directories");
     let heard = hear(&mut ear, "a").await;
     assert!(heard.rescan && heard.moved, "nobody listened in it when it was filled: {heard:?}");
@@ -70,7 +72,7 @@ async fn a_new_directory_is_to_be_compared_with_all_that_is_in_it_and_heard_once
 /// Clones are such files; whoever hears of them would capture again and again.
 #[tokio::test]
 async fn a_file_without_a_name_makes_no_noise() {
-    let Lab { directory, watch, mut ear } = lab(100);
+    let Lab { directory, watch, mut ear, .. } = lab(100);
     let flags = OFlags::TMPFILE | OFlags::RDWR;
     let mut unnamed = fs::File::from(rustix::fs::open(directory.path(), flags, Mode::RUSR | Mode::WUSR).expect("a file"));
     unnamed.write_all(b"x").expect("written");
@@ -88,7 +90,7 @@ async fn a_file_without_a_name_makes_no_noise() {
 
 #[tokio::test]
 async fn what_moves_is_watched_anew() {
-    let Lab { directory, watch, mut ear } = lab(100);
+    let Lab { directory, watch, mut ear, .. } = lab(100);
     fs::create_dir_all(directory.path().join("a/b")).expect("directories");
     watch.entering("data", b"a");
     watch.entering("data", b"a/b");
@@ -106,7 +108,7 @@ async fn what_moves_is_watched_anew() {
 
 #[tokio::test]
 async fn more_than_the_queue_holds_is_a_loss_and_a_loss_is_told_once() {
-    let Lab { directory, watch, mut ear } = lab(100);
+    let Lab { directory, watch, mut ear, .. } = lab(100);
     let file = directory.path().join("file");
     for _ in 0..QUEUE {
         watch.shared.hear(&file, false);
@@ -126,7 +128,7 @@ async fn more_than_the_queue_holds_is_a_loss_and_a_loss_is_told_once() {
 /// What was lost may have been the news that a directory is another one now.
 #[tokio::test]
 async fn after_a_loss_every_directory_is_watched_anew() {
-    let Lab { directory, watch, mut ear } = lab(100);
+    let Lab { directory, watch, mut ear, .. } = lab(100);
     fs::create_dir(directory.path().join("a")).expect("a directory");
     hear(&mut ear, "a").await;
     watch.entering("data", b"a");
@@ -141,7 +143,7 @@ async fn after_a_loss_every_directory_is_watched_anew() {
 
 #[tokio::test]
 async fn what_is_left_out_is_not_heard_of_when_it_is_written() {
-    let Lab { directory, watch, mut ear } = lab_without(100, &["*.log"]);
+    let Lab { directory, watch, mut ear, .. } = lab_without(100, &["*.log"]);
     fs::write(directory.path().join("app.log"), b"").expect("a file");
     hear(&mut ear, "app.log").await; // the directory has changed
     fs::write(directory.path().join("before"), b"").expect("a file");
@@ -175,7 +177,7 @@ async fn directories_beyond_the_limit_are_left_to_scans() {
 
 #[test]
 fn what_is_not_state_is_not_heard() {
-    let Lab { directory, watch, mut ear } = lab(100);
+    let Lab { directory, watch, mut ear, .. } = lab(100);
     let before = watch.heard();
     let created = |path: PathBuf| Event::new(EventKind::Create(CreateKind::File)).add_path(path);
     for own in holdfast_store::disk::OWN_NAMES {
@@ -188,4 +190,20 @@ fn what_is_not_state_is_not_heard() {
     let mut heard = Vec::new();
     assert!(!ear.drain(|one| heard.push(one)));
     assert_eq!(heard, [Heard { root: 0, path: names("file"), rescan: false, moved: false }]);
+}
+
+#[tokio::test]
+async fn behind_an_echo_everything_before_it_is_heard_and_the_echo_is_not() {
+    let Lab { directory, watch, mut ear, .. } = lab(100);
+    for round in 0..50 {
+        let file = format!("file-{round}");
+        fs::write(directory.path().join(&file), b"x").expect("a file");
+        assert!(watch.echo().await, "it is heard of");
+        let mut heard = Vec::new();
+        assert!(!ear.drain(|one| heard.push(one.path)), "nothing is lost");
+        assert!(heard.contains(&names(&file)), "{round}: {heard:?}");
+        let before = watch.heard();
+        assert!(watch.echo().await);
+        assert_eq!(watch.heard(), before, "nothing of the state has changed");
+    }
 }

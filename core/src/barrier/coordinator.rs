@@ -272,10 +272,15 @@ impl<M: Ord + Clone> Barrier<M> {
         if !visible {
             return vec![Action::End(Outcome::Aborted(Why::NotCommitted))];
         }
+        vec![Action::End(Outcome::Taken { checkpoints: self.checkpoints(), reached: self.reached() })]
+    }
+
+    /// What was measured; all of it once [`Action::Commit`] was said.
+    #[must_use]
+    pub fn reached(&self) -> Reached<M> {
         let rest = self.members.values().filter_map(|member| member.frozen).min().unwrap_or(Rest::Crash);
         let pauses = self.members.iter().map(|(name, member)| (name.clone(), member.thawed.unwrap_or_default())).collect();
-        let reached = Reached { rest, pauses, skew: self.skew };
-        vec![Action::End(Outcome::Taken { checkpoints: self.checkpoints(), reached })]
+        Reached { rest, pauses, skew: self.skew }
     }
 
     fn checkpoints(&self) -> BTreeMap<M, u64> {

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The agent's part in a barrier: does what [`Member`] decides. The order in which things are done is the machine's; here they are only done.
+
+use crate::agent::{Command, Cut, Grip, Word};
+use crate::clock::SystemClock;
+use crate::quiesce::{Came, Quiescing, Rester};
+use crate::status::LastCheckpoint;
+use holdfast_core::barrier::{Answer, BarrierId, Deed, Done, Member, Order};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+/// What is dirty is made durable until that takes no longer than this, since about as much is dirty then again …
+const LITTLE: Duration = Duration::from_millis(100);
+/// … or so many times.
+const ROUNDS: u32 = 3;
+/// From then on no capture begins that nobody asks for: it would have to be waited for while the application rests.
+const HOLD: Duration = Duration::from_secs(10);
+/// How long an agent that ends waits until its application goes on; the keeper does it then.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
+/// The agent's part.
+pub(super) struct Part {
+    member: Member,
+    budget: Duration,
+    rester: Rester,
+    commands: mpsc::Sender<Command>,
+    doing: JoinSet<Done>,
+    /// What is taken hold of, or about to be.
+    held: Option<(BarrierId, Held)>,
+    answers: Vec<(BarrierId, Answer)>,
+}
+
+/// The other side of a cut that was made.
+struct Held {
+    word: oneshot::Sender<Word>,
+    sealed: oneshot::Receiver<Result<LastCheckpoint, String>>,
+}
+
+impl Part {
+    pub(super) fn begin(quiescing: Quiescing, commands: mpsc::Sender<Command>) -> Self {
+        let (member, deed) = Member::begin();
+        let (budget, doing) = (quiescing.budget, JoinSet::new());
+        let rester = Rester::new(quiescing);
+        let mut part = Self { member, budget, rester, commands, doing, held: None, answers: Vec::new() };
+        part.perform(vec![deed]);
+        part
+    }
+
+    /// The coordinator says something.
+    pub(super) fn order(&mut self, id: BarrierId, order: Order) {
+        let order = match order {
+            Order::Freeze { budget } => Order::Freeze { budget: budget.min(self.budget) },
+            other => other,
+        };
+        tracing::debug!(barrier = %id, ?order, "told");
+        let deeds = self.member.order(SystemClock.monotonic(), id, order);
+        self.perform(deeds);
+    }
+
+    /// The session is lost.
+    pub(super) fn lost(&mut self) {
+        let deeds = self.member.lost(SystemClock.monotonic());
+        self.perform(deeds);
+    }
+
+    /// Waits until something has been done, or must be. Cancel-safe.
+    pub(super) async fn next(&mut self) {
+        let deadline = self.member.deadline();
+        let done = tokio::select! {
+            came = self.rester.next() => Some(match came {
+                Came::Rested(id, rest) => Done::Frozen(id, rest),
+                Came::Goes => Done::Thawed,
+            }),
+            Some(done) = self.doing.join_next() => done.ok(),
+            () = super::sleep_until(deadline), if deadline.is_some() => None,
+        };
+        let now = SystemClock.monotonic();
+        let deeds = match done {
+            Some(done) => self.member.done(now, done),
+            None => self.member.tick(now),
+        };
+        self.perform(deeds);
+    }
+
+    /// What is to be said to the coordinator.
+    pub(super) fn answers(&mut self) -> Vec<(BarrierId, Answer)> {
+        std::mem::take(&mut self.answers)
+    }
+
+    /// The agent ends: the application goes on.
+    pub(super) async fn close(mut self) {
+        self.lost();
+        let goes = async {
+            while self.member.may_rest() {
+                self.next().await;
+            }
+        };
+        if tokio::time::timeout(CLOSE_WITHIN, goes).await.is_err() {
+            tracing::warn!("the application could not be told to go on in time: its keeper does");
+        }
+    }
+
+    fn perform(&mut self, deeds: Vec<Deed>) {
+        for deed in deeds {
+            match deed {
+                Deed::PreCopy(id) => {
+                    self.rester.arm();
+                    let commands = self.commands.clone();
+                    self.doing.spawn(async move { Done::Prepared(id, precopy(&commands).await) });
+                }
+                Deed::Freeze(id, budget) => self.rester.rest(id, budget),
+                Deed::Thaw => {
+                    self.rester.go_on();
+                    // whoever has no room for this has more to do than captures
+                    let _ = self.commands.try_send(Command::Hold(Duration::ZERO));
+                }
+                Deed::Cut(id) => self.cut(id),
+                Deed::Seal(id) => self.seal(id),
+                // dropped without a word, it is a checkpoint like others
+                Deed::Forget(id) => self.held = self.held.take().filter(|(held, _)| *held != id),
+                Deed::Say(id, answer) => self.answers.push((id, answer)),
+            }
+        }
+    }
+
+    fn cut(&mut self, id: BarrierId) {
+        let (cut, Grip { taken, word, sealed }) = Cut::new();
+        self.held = Some((id, Held { word, sealed }));
+        let commands = self.commands.clone();
+        self.doing.spawn(async move {
+            let asked = commands.send(Command::Cut(cut)).await;
+            Done::Cut(id, asked.is_ok() && taken.await.is_ok())
+        });
+    }
+
+    fn seal(&mut self, id: BarrierId) {
+        let Some((_, Held { word, sealed })) = self.held.take().filter(|(held, _)| *held == id) else { return };
+        let kept = word.send(Word::Keep).is_ok();
+        self.doing.spawn(async move {
+            let sealed = if kept { sealed.await.ok().and_then(Result::ok) } else { None };
+            Done::Sealed(id, sealed.map(|checkpoint| checkpoint.sequence))
+        });
+    }
+}
+
+/// Makes durable what is dirty, again while that takes long. Whether it is.
+async fn precopy(commands: &mpsc::Sender<Command>) -> bool {
+    for _ in 0..ROUNDS {
+        let began = Instant::now();
+        let (answer, wait) = oneshot::channel();
+        if commands.send(Command::Flush(answer)).await.is_err() {
+            return false;
+        }
+        match wait.await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(error, "what is dirty could not be made durable for a snapshot");
+                return false;
+            }
+            Err(_) => return false,
+        }
+        if began.elapsed() <= LITTLE {
+            break;
+        }
+    }
+    commands.send(Command::Hold(HOLD)).await.is_ok()
+}
