@@ -76,6 +76,9 @@ enum Command {
     Completions(completions::CompletionsArgs),
     /// Write the manual page
     Man,
+    /// Let the program go on when its rest is over or the agent is gone: `run` starts this
+    #[command(hide = true)]
+    Keeper,
     /// A worker of the demo
     #[command(hide = true)]
     FactoriserWorker(holdfast_factoriser::cli::WorkerArgs),
@@ -86,6 +89,11 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if matches!(cli.command, Command::Keeper) {
+        // it must do without anything that could hold it up
+        let kept = holdfast_agent::quiesce::keep();
+        return exit::finish(kept.map_or_else(|error| Exit::failed(&error.into()), |()| Exit::ok()));
+    }
     start_logging(cli.verbose);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let result = match runtime {
@@ -113,6 +121,7 @@ async fn command(command: Command, verbose: u8, out: &mut Output) -> anyhow::Res
         Command::Coordinator(args) => Box::pin(serve::run(args, out)).await,
         Command::Policy(args) => policy::run(args, out),
         Command::Completions(args) => completions::completions::<Cli>(&args, out),
+        Command::Keeper => Ok(Exit::ok()),
         Command::Man => completions::man::<Cli>(out),
     }
 }

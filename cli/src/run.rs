@@ -70,6 +70,12 @@ pub(crate) struct RunArgs {
     /// While changes go on, capture at least so often, in seconds [default: 10]
     #[arg(long, value_name = "SECONDS")]
     every: Option<f64>,
+    /// Stop the program and all that it starts for the moment of a snapshot, so that many programs are captured at one moment
+    #[arg(long)]
+    freeze: bool,
+    /// It goes on after so long, whatever has come of the snapshot
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, requires = "freeze")]
+    pause_budget: f64,
     /// Write what was restored, and the proof of it, to this file as JSON
     #[arg(long, value_name = "FILE")]
     receipt: Option<PathBuf>,
@@ -93,6 +99,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<Exit> {
         child::die_with(parent)?;
     }
     let mut config = settings::config(&args)?;
+    let quiescing = settings::quiescing(&args)?;
     let place = args.place.open(&args.domain, &mut config).await?;
     let (status, seen) = watch::channel(Status::default());
     let (commands, asked) = mpsc::channel(4);
@@ -100,6 +107,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<Exit> {
     let mut sessions = JoinSet::new();
     if let Some(session) = place.session {
         let commands = commands.clone();
+        let session = session.quiescing(quiescing);
         sessions.spawn(session.serve(seen, commands, async move { drop(stopped.await) }));
     }
     let prepared = prepare(config, place.transport, place.domain, status, Arc::new(Progress::default())).await;

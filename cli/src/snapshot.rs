@@ -197,13 +197,17 @@ fn print_one(snapshot: &v1::Snapshot, out: &mut Output) -> anyhow::Result<()> {
     facts.fact("created", snapshot.created.as_ref().map(|at| here.when(moment(at))).unwrap_or_default());
     facts.fact("consistency", consistency(snapshot.consistency()));
     let skew = Duration::from_nanos(snapshot.skew_ns);
-    let skew = if skew < Duration::from_secs(1) { "less than a second".to_owned() } else { about(skew) };
+    let skew = match skew {
+        _ if skew < Duration::from_millis(1) => "less than a millisecond".to_owned(),
+        _ if skew < Duration::from_secs(1) => format!("{} ms", skew.as_millis()),
+        _ => about(skew),
+    };
     facts.fact("members", format!("{}, {skew} apart", count(snapshot.members.len() as u64, "lineage")));
     for (key, value) in &snapshot.labels {
         facts.fact("label", format!("{key}={value}"));
     }
     out.table(&facts)?;
-    let mut members = Table::new(&["LINEAGE", "DOMAIN", "CHECKPOINT", "TIME", "QUALITY", "FLUSHED"]).right(&[2]);
+    let mut members = Table::new(&["LINEAGE", "DOMAIN", "CHECKPOINT", "TIME", "QUALITY", "FLUSHED", "PAUSE"]).right(&[2, 6]);
     for member in &snapshot.members {
         let checkpoint = member.checkpoint.clone().unwrap_or_default();
         let lineage = checkpoint.lineage.clone().unwrap_or_default();
@@ -217,9 +221,15 @@ fn print_one(snapshot: &v1::Snapshot, out: &mut Output) -> anyhow::Result<()> {
             when.into(),
             quality(checkpoint.quality()).into(),
             flushed.into(),
+            pause(member.pause_ns).into(),
         ]);
     }
     out.line("")?;
     out.table(&members)?;
     Ok(out.flush()?)
+}
+
+/// How long a member rested; nothing, where it did not.
+fn pause(pause_ns: Option<u64>) -> String {
+    pause_ns.map(|ns| format!("{:.1} ms", Duration::from_nanos(ns).as_secs_f64() * 1e3)).unwrap_or_default()
 }

@@ -86,6 +86,7 @@ pub(crate) fn snapshot(snapshot: &Snapshot, domain: impl Fn(holdfast_core::id::D
             ..v1::Checkpoint::default()
         }),
         flushed: false,
+        pause_ns: member.pause.map(nanos),
     };
     v1::Snapshot {
         id: snapshot.id.to_string(),
@@ -99,8 +100,13 @@ pub(crate) fn snapshot(snapshot: &Snapshot, domain: impl Fn(holdfast_core::id::D
         .into(),
         members: snapshot.members.iter().map(member).collect(),
         labels: snapshot.labels.clone(),
-        skew_ns: 0,
+        skew_ns: snapshot.skew.map_or(0, nanos),
+        bytes: 0,
     }
+}
+
+fn nanos(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Between the earliest and the latest end of a member's capture, in nanoseconds.

@@ -7,12 +7,14 @@
 //! server    accepts connections, counts calls, ends in good order
 //!   access    lets a call in
 //!     service   checks what comes in, shapes what goes out
+//!       barrier                   brings agents to one moment
 //!       session, grant, restore   plain tables, driven by events and readings of the clock
 //!       board, catalog, tree      what the repository says, through holdfast-store
 //!   status    the one place where errors become answers
 //! ```
 
 mod access;
+mod barrier;
 mod board;
 mod catalog;
 mod clock;

@@ -8,11 +8,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 mod desk;
+mod enlisted;
 #[cfg(test)]
 mod tests;
 pub(crate) mod usher;
 
 pub(crate) use desk::{Desk, Seat, Wire};
+pub(crate) use enlisted::{Enlisted, Told};
 
 /// An agent reports at least so often.
 pub(crate) const REPORT_EVERY: Duration = Duration::from_secs(2);
@@ -36,6 +38,8 @@ pub(crate) struct Guest {
     pub(crate) instance: Instance,
     pub(crate) holder: String,
     pub(crate) version: String,
+    /// It follows the orders of a barrier.
+    pub(crate) barriers: bool,
 }
 
 /// What happens to the table.
@@ -215,6 +219,18 @@ impl Table {
         let (live, _) = self.live(now, key)?;
         let stored = self.sessions.get(&key)?.stored.clone();
         Some(v1::StatusReport { live: Some(live), ..stored })
+    }
+
+    /// The process of a lineage's agent, if it can take part in a barrier.
+    pub(crate) fn member(&self, key: Key) -> Option<Instance> {
+        let open = self.sessions.get(&key).filter(|open| open.guest.barriers)?;
+        let protects = matches!(open.live.phase(), v1::Phase::Streaming | v1::Phase::Seeding);
+        protects.then_some(open.guest.instance)
+    }
+
+    /// The session of a lineage's agent.
+    pub(crate) fn session(&self, key: Key) -> Option<u64> {
+        self.sessions.get(&key).map(|open| open.number)
     }
 
     /// The live lineages and their holders.

@@ -2,6 +2,7 @@
 //! What all services of one coordinator share.
 
 use crate::Config;
+use crate::barrier::Barriers;
 use crate::board::Board;
 use crate::catalog::{Catalog, Found, Place};
 use crate::clock::Clock;
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) board: Board,
     pub(crate) pages: Pages,
+    /// Those that are run, and how far each is.
+    pub(crate) barriers: Barriers,
     /// What passes of sessions are signed with.
     #[cfg(feature = "kubernetes")]
     pub(crate) passes: aws_lc_rs::hmac::Key,
@@ -62,6 +65,7 @@ impl Shared {
             ledger: Arc::new(Ledger::new(clock, Arc::clone(&grants))),
             grants,
             pages: Pages::new(&secret),
+            barriers: Barriers::new(clock),
             #[cfg(feature = "kubernetes")]
             passes: crate::cluster::pass_key(&secret),
             tasks: TaskTracker::new(),

@@ -15,6 +15,7 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Mutex;
 
 mod create;
@@ -65,6 +66,8 @@ pub struct Snapshot {
     pub members: Vec<Member>,
     /// The user's own words.
     pub labels: BTreeMap<String, String>,
+    /// Its members' moments are no farther apart, if they were brought to one.
+    pub skew: Option<Duration>,
 }
 
 /// A checkpoint of a snapshot.
@@ -84,6 +87,8 @@ pub struct Member {
     pub name: String,
     /// Its pin's number.
     pub pin: u64,
+    /// Its application was at rest for so long, if it was brought to one moment with the others.
+    pub pause: Option<Duration>,
 }
 
 impl Snapshot {
@@ -98,6 +103,7 @@ impl Snapshot {
                 root: RootId::try_from(&*member.root).map_err(text)?,
                 name: member.name,
                 pin: member.pin,
+                pause: member.pause_ns.map(Duration::from_nanos),
             })
         });
         Ok(Self {
@@ -108,6 +114,7 @@ impl Snapshot {
             consistency: Consistency::parse(&wire.consistency).ok_or("its consistency is unknown")?,
             members: members.collect::<std::result::Result<_, String>>()?,
             labels: wire.labels,
+            skew: wire.skew_ns.map(Duration::from_nanos),
         })
     }
 
@@ -120,6 +127,7 @@ impl Snapshot {
             root: member.root.as_bytes().to_vec(),
             name: member.name.clone(),
             pin: member.pin,
+            pause_ns: member.pause.map(nanos),
         };
         wire::Snapshot {
             format: crate::seal::FORMAT_VERSION.into(),
@@ -130,8 +138,13 @@ impl Snapshot {
             members: self.members.iter().map(member).collect(),
             labels: self.labels.clone(),
             id: self.id.as_bytes().to_vec(),
+            skew_ns: self.skew.map(nanos),
         }
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// What is known of the register. Entries never change, so each is read once.

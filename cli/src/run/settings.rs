@@ -5,6 +5,7 @@ use super::RunArgs;
 use crate::exit::Usage;
 use anyhow::{Context, bail};
 use holdfast_agent::config::Budget;
+use holdfast_agent::quiesce::{Means, Quiescing, Whom};
 use holdfast_agent::{AgentConfig, StatePath};
 use holdfast_core::cadence::Paces;
 use holdfast_core::disk::Choices;
@@ -64,6 +65,23 @@ pub(super) fn config(args: &RunArgs) -> anyhow::Result<AgentConfig> {
         tuning: Tuning { encoders: cores.min(4), ..Tuning::default() },
         holder_key: None,
         budget: Budget::default(),
+    })
+}
+
+/// How the program is brought to rest for a snapshot.
+pub(super) fn quiescing(args: &RunArgs) -> anyhow::Result<Quiescing> {
+    if !args.freeze {
+        return Ok(Quiescing::nothing());
+    }
+    let seconds = args.pause_budget;
+    if !(0.01..=60.0).contains(&seconds) {
+        return Err(Usage(format!("--pause-budget {seconds} is not a pause: write seconds from 0.01 to 60")).into());
+    }
+    let own = i32::try_from(std::process::id()).context("find this process")?;
+    Ok(Quiescing {
+        means: Means::Freeze(Whom::StartedBy(own)),
+        budget: Duration::from_secs_f64(seconds),
+        keeper: (PathBuf::from("/proc/self/exe"), vec!["keeper".into()]),
     })
 }
 

@@ -24,6 +24,24 @@ struct Event {
     event: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     snapshot: Option<SnapshotView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<Progress>,
+}
+
+/// A snapshot that is being taken.
+#[derive(Debug, Serialize)]
+struct Progress {
+    id: String,
+    name: String,
+    phase: String,
+    members: u32,
+}
+
+impl From<v1::SnapshotProgress> for Progress {
+    fn from(progress: v1::SnapshotProgress) -> Self {
+        let v1::SnapshotProgress { id, name, phase, members } = progress;
+        Self { id, name, phase, members }
+    }
 }
 
 const fn word(kind: Kind) -> &'static str {
@@ -33,6 +51,7 @@ const fn word(kind: Kind) -> &'static str {
         Kind::Synced => "synced",
         Kind::Created => "created",
         Kind::Deleted => "deleted",
+        Kind::Progress => "progress",
     }
 }
 
@@ -50,10 +69,15 @@ pub(super) async fn run(args: WatchArgs, out: &mut Output) -> anyhow::Result<Exi
         };
         let kind = word(event.kind());
         if out.is_json() {
-            out.item(&Event { event: kind, snapshot: event.snapshot.as_ref().map(SnapshotView::from) }, true)?;
+            let snapshot = event.snapshot.as_ref().map(SnapshotView::from);
+            out.item(&Event { event: kind, snapshot, progress: event.progress.map(Progress::from) }, true)?;
         } else if let Some(snapshot) = &event.snapshot {
             let [name, created, members, ..] = row(snapshot, &Here::system());
             out.line(&format!("{kind:8} {name}  {created}  members: {members}"))?;
+            out.flush()?;
+        } else if let Some(v1::SnapshotProgress { id, name, phase, members }) = &event.progress {
+            let name = if name.is_empty() { id.get(..8).unwrap_or(id) } else { name };
+            out.line(&format!("{kind:8} {name}  {phase}  members: {members}"))?;
             out.flush()?;
         }
     }

@@ -13,6 +13,7 @@ pub(crate) struct SnapshotView {
     created: Option<String>,
     consistency: &'static str,
     skew_ns: u64,
+    bytes: u64,
     labels: Labels,
     members: Vec<MemberView>,
 }
@@ -22,6 +23,8 @@ struct MemberView {
     #[serde(flatten)]
     checkpoint: Option<CheckpointView>,
     flushed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pause_ns: Option<u64>,
 }
 
 /// The word for how the members belong together.
@@ -39,6 +42,7 @@ impl From<&v1::Snapshot> for SnapshotView {
         let member = |member: &v1::SnapshotMember| MemberView {
             checkpoint: member.checkpoint.as_ref().map(CheckpointView::from),
             flushed: member.flushed,
+            pause_ns: member.pause_ns,
         };
         Self {
             id: snapshot.id.clone(),
@@ -46,6 +50,7 @@ impl From<&v1::Snapshot> for SnapshotView {
             created: time(snapshot.created.as_ref()),
             consistency: consistency(snapshot.consistency()),
             skew_ns: snapshot.skew_ns,
+            bytes: snapshot.bytes,
             labels: snapshot.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
             members: snapshot.members.iter().map(member).collect(),
         }

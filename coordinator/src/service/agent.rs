@@ -10,6 +10,7 @@ use crate::status;
 use crate::stream::Answers;
 use futures::{Stream, StreamExt, stream};
 use holdfast_proto::AGENT_PROTOCOL;
+use holdfast_proto::barrier;
 use holdfast_proto::problem::Reason;
 use holdfast_proto::v1::agent_service_server::AgentService;
 use holdfast_proto::v1::session_request::Event;
@@ -110,6 +111,7 @@ struct Greeting {
     instance: Instance,
     holder: String,
     version: String,
+    barriers: bool,
 }
 
 impl Greeting {
@@ -127,7 +129,7 @@ impl Greeting {
                 return Err(status::invalid(field, "is too long"));
             }
         }
-        Ok(Self { instance, holder: hello.holder.clone(), version: hello.agent_version.clone() })
+        Ok(Self { instance, holder: hello.holder.clone(), version: hello.agent_version.clone(), barriers: hello.barriers })
     }
 }
 
@@ -161,9 +163,9 @@ async fn admit(
     let place = api.shared.catalog.begin(lineage, "hello.lineage").await?;
     let names = place.names.clone();
     let assigned = usher.as_ref().map(|(_, assigned)| assigned);
-    let Greeting { instance, holder, version } = greeting;
+    let Greeting { instance, holder, version, barriers } = greeting;
     let holder = assigned.map_or(holder, |assigned| assigned.holder.clone());
-    let guest = Guest { key: place.key(), names: names.clone(), instance, holder, version };
+    let guest = Guest { key: place.key(), names: names.clone(), instance, holder, version, barriers };
     let (granted, grant) = api.shared.grant(&place, true, assigned.map(|assigned| assigned.bearer.clone())).await?;
     let seat = api.shared.desk.open(guest).inspect_err(|_| revoke(&api, grant))?;
     tracing::info!(lineage = %catalog::text(&names), session = seat.session, "an agent has opened a session");
@@ -206,6 +208,7 @@ impl Open {
                         let within_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
                         Ok(Some(Command::Flush(Flush { id: flush, within_ms })))
                     }
+                    Some(Wire::Barrier(id, order)) => Ok(Some(Command::Barrier(barrier::order(id, order)))),
                     Some(Wire::Replaced(holder)) => {
                         let message = format!("another agent has opened a session of this lineage: {holder}");
                         Err(status::because(Reason::SessionReplaced, message))
@@ -259,6 +262,11 @@ impl Open {
                 };
                 self.seat.flushed(done.id, outcome);
             }
+            Some(Event::Barrier(answer)) => match barrier::answer_of(answer) {
+                Ok((id, answer)) => self.seat.answered(id, answer),
+                // of a later version: whoever waits for it gives up in time
+                Err(error) => tracing::warn!(%error, "an answer in a barrier is not understood"),
+            },
             Some(Event::Stopping(stopping)) => {
                 let grace = Duration::from_millis(stopping.grace_ms);
                 let until = outlives(now, grace);

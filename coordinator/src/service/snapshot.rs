@@ -3,6 +3,7 @@
 
 use super::Api;
 use super::lineage::within;
+use crate::barrier::Underway;
 use crate::board::{Known, POLL_EVERY};
 use crate::page::{self, Position};
 use crate::stream::{Answers, deadline, until};
@@ -13,7 +14,7 @@ use holdfast_proto::v1::snapshot_service_server::SnapshotService;
 use holdfast_proto::v1::watch_snapshots_response::Kind;
 use holdfast_proto::v1::{
     CreateSnapshotRequest, DeleteSnapshotRequest, DeleteSnapshotResponse, GetSnapshotRequest, ListSnapshotsRequest,
-    ListSnapshotsResponse, Snapshot, WatchSnapshotsRequest, WatchSnapshotsResponse,
+    ListSnapshotsResponse, Snapshot, SnapshotMember, SnapshotProgress, WatchSnapshotsRequest, WatchSnapshotsResponse,
 };
 use holdfast_store::snapshot as store;
 use std::collections::btree_map::Entry;
@@ -74,7 +75,14 @@ impl SnapshotService for Api {
         let known = self.shared.board.refresh().await?;
         let mut queue: VecDeque<_> = known.values().map(|snapshot| (Kind::Exists, Some(Arc::clone(snapshot)))).collect();
         queue.push_back((Kind::Synced, None));
-        let watcher = Watcher { api: self.clone(), told, known, queue };
+        let watcher = Watcher {
+            api: self.clone(),
+            told,
+            known,
+            queue,
+            underway: self.shared.barriers.watch(),
+            told_of: Underway::default(),
+        };
         let changes = stream::unfold(watcher, |mut watcher| async { Some((watcher.next().await, watcher)) });
         Ok(Response::new(until(changes, self.stop.clone(), deadline)))
     }
@@ -105,6 +113,9 @@ struct Watcher {
     told: watch::Receiver<Known>,
     known: Known,
     queue: VecDeque<(Kind, Option<Arc<store::Snapshot>>)>,
+    /// What is being taken.
+    underway: watch::Receiver<Underway>,
+    told_of: Underway,
 }
 
 impl Watcher {
@@ -116,15 +127,35 @@ impl Watcher {
                     Some(snapshot) => Some(self.api.in_short(&snapshot).await?),
                     None => None,
                 };
-                return Ok(WatchSnapshotsResponse { kind: kind.into(), snapshot });
+                return Ok(WatchSnapshotsResponse { kind: kind.into(), snapshot, progress: None });
             }
-            match tokio::time::timeout(POLL_EVERY, self.told.changed()).await {
-                Ok(Ok(())) => self.compare(),
+            if let Some(progress) = self.progress() {
+                return Ok(WatchSnapshotsResponse { kind: Kind::Progress.into(), snapshot: None, progress: Some(progress) });
+            }
+            let changed = tokio::time::timeout(POLL_EVERY, async {
+                tokio::select! {
+                    changed = self.told.changed() => changed.map(|()| true),
+                    changed = self.underway.changed() => changed.map(|()| false),
+                }
+            });
+            match changed.await {
+                Ok(Ok(false)) => {}
+                Ok(Ok(true)) => self.compare(),
                 Ok(Err(_)) => return Err(status::shutting_down()),
                 // a store that does not answer now may later: the watch goes on
                 Err(_) => drop(self.api.shared.board.poll().await),
             }
         }
+    }
+
+    /// How far one is that is being taken, if there is something new to tell.
+    fn progress(&mut self) -> Option<SnapshotProgress> {
+        let now = Arc::clone(&self.underway.borrow_and_update());
+        let known = Arc::make_mut(&mut self.told_of);
+        known.retain(|id, _| now.contains_key(id));
+        let (id, progress) = now.iter().find(|(id, progress)| known.get(*id) != Some(*progress))?;
+        known.insert(*id, progress.clone());
+        Some(progress.clone())
     }
 
     fn compare(&mut self) {
@@ -166,7 +197,11 @@ impl Api {
                 member.checkpoint = found;
             }
         }
-        told.skew_ns = convert::skew(&told.members);
+        if snapshot.skew.is_none() {
+            told.skew_ns = convert::skew(&told.members);
+        }
+        let bytes = |member: &SnapshotMember| member.checkpoint.as_ref()?.totals.as_ref().map(|totals| totals.bytes);
+        told.bytes = told.members.iter().filter_map(bytes).sum();
         Ok(told)
     }
 }

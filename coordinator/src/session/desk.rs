@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The shell of the sessions' table: carries what it says to connections and to those who wait.
 
-use super::{Action, Event, Guest, Outcome, Table};
+use super::enlisted::{Enlisted, Told};
+use super::{Action, Event, Guest, Instance, Outcome, Table};
 use crate::catalog::Key;
 use crate::clock::Clock;
 use crate::{convert, status};
+use holdfast_core::barrier::{Answer, BarrierId, Order};
 use holdfast_core::time::Monotonic;
 use holdfast_proto::problem::{Problem, Reason};
 use holdfast_proto::v1;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -22,6 +24,8 @@ const QUEUE: usize = 64;
 pub(crate) enum Wire {
     /// Send the command.
     Flush { flush: u64, within: Duration },
+    /// Send the order.
+    Barrier(BarrierId, Order),
     /// Another has taken the place: say who, and end.
     Replaced(String),
 }
@@ -32,6 +36,23 @@ struct Inner {
     wires: HashMap<u64, mpsc::Sender<Wire>>,
     waiters: HashMap<u64, oneshot::Sender<Outcome>>,
     numbers: u64,
+    /// The barrier that is under way: whose answers it waits for, and where they go.
+    barrier: Option<Listening>,
+}
+
+#[derive(Debug)]
+struct Listening {
+    members: BTreeMap<Key, Instance>,
+    told: mpsc::Sender<(Key, Told)>,
+}
+
+impl Listening {
+    /// A queue that is full belongs to a barrier that has ended: it has room for all that its members may say.
+    fn tell(&self, key: Key, told: Told) {
+        if self.members.contains_key(&key) {
+            self.told.try_send((key, told)).ok();
+        }
+    }
 }
 
 /// All sessions, and whoever waits for them.
@@ -67,7 +88,7 @@ impl Desk {
 
     /// Opens a session.
     pub(crate) fn open(self: &Arc<Self>, guest: Guest) -> Result<Seat, Status> {
-        let (key, name) = (guest.key, crate::catalog::text(&guest.names));
+        let (key, name, instance) = (guest.key, crate::catalog::text(&guest.names), guest.instance);
         let (sender, wires) = mpsc::channel(QUEUE);
         let mut inner = self.inner();
         let mut actions = inner.table.step(self.clock.monotonic(), Event::Open(guest));
@@ -83,6 +104,10 @@ impl Desk {
         actions.remove(0);
         inner.wires.insert(session, sender);
         inner.perform(actions);
+        if let Some(listening) = &inner.barrier {
+            let same = listening.members.get(&key) == Some(&instance);
+            listening.tell(key, if same { Told::Back } else { Told::Another });
+        }
         Ok(Seat { desk: Arc::clone(self), key, session, wires })
     }
 
@@ -108,6 +133,31 @@ impl Desk {
             Ok(Ok(other)) => Err(other),
             Ok(Err(_)) => Err(Outcome::Gone),
             Err(_) => Err(Outcome::Failed(format!("it took longer than {} s", within.as_secs_f32()))),
+        }
+    }
+
+    /// Takes those lineages' agents that can take part into a barrier. What was enlisted before hears no more.
+    pub(crate) fn enlist(self: &Arc<Self>, keys: impl Iterator<Item = Key>) -> Enlisted {
+        let mut inner = self.inner();
+        let members: BTreeMap<Key, Instance> = keys.filter_map(|key| Some((key, inner.table.member(key)?))).collect();
+        let (told, heard) = mpsc::channel(Enlisted::queue(members.len()));
+        let keys = members.keys().copied().collect();
+        inner.barrier = Some(Listening { members, told });
+        Enlisted::new(Arc::clone(self), keys, heard)
+    }
+
+    /// Nobody listens any more.
+    pub(super) fn dismiss(&self) {
+        self.inner().barrier = None;
+    }
+
+    /// Tells a member of a barrier. One that is not there will be told when it is back.
+    pub(super) fn order(&self, key: Key, id: BarrierId, order: Order) {
+        let inner = self.inner();
+        if let Some(session) = inner.table.session(key)
+            && let Some(wire) = inner.wires.get(&session)
+        {
+            wire.try_send(Wire::Barrier(id, order)).ok();
         }
     }
 
@@ -176,6 +226,16 @@ impl Seat {
         self.desk.step(Event::Stored { key: self.key, session: self.session, report: Box::new(report) });
     }
 
+    /// The agent has answered in a barrier.
+    pub(crate) fn answered(&self, id: BarrierId, answer: Answer) {
+        let inner = self.desk.inner();
+        if inner.table.session(self.key) == Some(self.session)
+            && let Some(listening) = &inner.barrier
+        {
+            listening.tell(self.key, Told::Answer(id, answer));
+        }
+    }
+
     /// The agent has answered a flush.
     pub(crate) fn flushed(&self, flush: u64, outcome: Outcome) {
         self.desk.step(Event::Flushed { key: self.key, session: self.session, flush, outcome });
@@ -184,6 +244,14 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        {
+            let inner = self.desk.inner();
+            if inner.table.session(self.key) == Some(self.session)
+                && let Some(listening) = &inner.barrier
+            {
+                listening.tell(self.key, Told::Gone);
+            }
+        }
         self.desk.step(Event::Close { key: self.key, session: self.session });
         self.desk.inner().wires.remove(&self.session);
     }

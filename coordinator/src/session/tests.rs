@@ -11,7 +11,7 @@ fn at(seconds: u64) -> Monotonic {
 fn guest(instance: u8) -> Event {
     let names = v1::LineageRef { domain: "default".to_owned(), lineage: "web-0".to_owned() };
     let holder = format!("holder {instance}");
-    Event::Open(Guest { key: KEY, names, instance: [instance; 16], holder, version: "1".to_owned() })
+    Event::Open(Guest { key: KEY, names, instance: [instance; 16], holder, version: "1".to_owned(), barriers: false })
 }
 
 fn report(session: u64, lag_ms: u64) -> Event {

@@ -224,6 +224,7 @@ impl Agent {
             holder: format!("agent {instance}"),
             instance: vec![instance; 16].into(),
             resume: String::new(),
+            barriers: false,
         };
         out.send(SessionRequest { event: Some(Event::Hello(hello)) }).await.unwrap();
         let mut commands = AgentServiceClient::new(channel).session(ReceiverStream::new(events)).await?.into_inner();

@@ -327,6 +327,9 @@ pub struct Snapshot {
     /// Its own id.
     #[prost(bytes = "vec", tag = "8")]
     pub id: Vec<u8>,
+    /// Its members' moments are no farther apart, if they were brought to one.
+    #[prost(uint64, optional, tag = "9")]
+    pub skew_ns: Option<u64>,
 }
 
 /// A checkpoint of a snapshot.
@@ -353,6 +356,9 @@ pub struct Member {
     /// Its pin's number.
     #[prost(uint64, tag = "7")]
     pub pin: u64,
+    /// It was at rest for so long, if it was brought to one moment with the others.
+    #[prost(uint64, optional, tag = "8")]
+    pub pause_ns: Option<u64>,
 }
 
 /// An entry of the collector's log.

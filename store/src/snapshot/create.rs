@@ -10,6 +10,7 @@ use holdfast_core::id::SnapshotId;
 use holdfast_core::time::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A snapshot to be taken.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct Proposal {
     pub consistency: Consistency,
     /// The user's own words.
     pub labels: BTreeMap<String, String>,
+    /// Its members' moments are no farther apart, if they were brought to one.
+    pub skew: Option<Duration>,
     /// The checkpoints.
     pub members: Vec<Wanted>,
 }
@@ -39,6 +42,8 @@ pub struct Wanted {
     pub name: String,
     /// Its number.
     pub sequence: u64,
+    /// Its application was at rest for so long, if it was brought to one moment with the others.
+    pub pause: Option<Duration>,
 }
 
 /// Members that are pinned at once.
@@ -93,7 +98,7 @@ impl Snapshots {
 
     async fn pinned(&self, proposal: &Proposal, wanted: &Wanted) -> Result<Member> {
         let by = *proposal.id.as_bytes();
-        let Wanted { log, name, sequence } = wanted;
+        let Wanted { log, name, sequence, pause } = wanted;
         let pinned = pin(&self.repository, log, *sequence, Purpose::Snapshot, by, proposal.created).await?;
         let damaged = || StoreError::damaged(log.name(*sequence), "it is no checkpoint");
         let root = pinned.entry.record.checkpoint().ok_or_else(damaged)?.root;
@@ -105,6 +110,7 @@ impl Snapshots {
             root,
             name: name.clone(),
             pin: pinned.number,
+            pause: *pause,
         })
     }
 
@@ -156,6 +162,7 @@ impl Snapshots {
             consistency: proposal.consistency,
             members: members.to_vec(),
             labels: proposal.labels.clone(),
+            skew: proposal.skew,
         }))
     }
 }

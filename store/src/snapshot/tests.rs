@@ -83,7 +83,12 @@ impl World {
     }
 
     fn wanted(&self) -> Vec<Wanted> {
-        let wanted = |sequence: &u64| Wanted { log: self.lab.log(), name: "web-0".to_owned(), sequence: *sequence };
+        let wanted = |sequence: &u64| Wanted {
+            log: self.lab.log(),
+            name: "web-0".to_owned(),
+            sequence: *sequence,
+            pause: Some(Duration::from_millis(7)),
+        };
         self.sequences.iter().map(wanted).collect()
     }
 
@@ -99,6 +104,7 @@ impl World {
             rename: false,
             created: Timestamp::from_nanos(5),
             consistency: Consistency::Crash,
+            skew: Some(Duration::from_micros(3)),
             labels: BTreeMap::from([("team".to_owned(), "blue".to_owned())]),
             members: self.wanted(),
         }
@@ -126,6 +132,7 @@ fn a_snapshot_is_taken_listed_and_deleted_with_its_pins() {
     world.block_on(async {
         let snapshots = Snapshots::new(world.repository().await);
         let made = snapshot(snapshots.create(&world.proposal(1, "first")).await.expect("a snapshot"));
+        assert_eq!((made.skew, made.members[0].pause), (Some(Duration::from_micros(3)), Some(Duration::from_millis(7))));
         assert_eq!((made.number, made.members.len(), made.name.as_str()), (1, 2, "first"));
         let mut pins: Vec<_> = made.members.iter().map(|member| member.pin).collect();
         pins.sort_unstable();

@@ -59,6 +59,7 @@ impl Scene {
             instance: [7; 16],
             holder: "pod shop/web-0".to_owned(),
             version: "0.1.0".to_owned(),
+            barriers: false,
         };
         self.coordinator.shared.desk.open(guest).expect("a seat")
     }

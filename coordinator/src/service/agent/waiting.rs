@@ -70,7 +70,7 @@ impl Waiting {
             Some(Event::Hello(_)) => return Err(status::invalid("hello", "was said already")),
             Some(Event::Status(report)) => self.usher.heard(report.live.as_ref()),
             Some(Event::Stopping(stopping)) => self.usher.stopping(Duration::from_millis(stopping.grace_ms)),
-            Some(Event::Flushed(_)) | None => self.usher.heard(None),
+            Some(Event::Flushed(_) | Event::Barrier(_)) | None => self.usher.heard(None),
         }
         Ok(())
     }

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Taking a snapshot: choose, flush, pin, commit.
+//! Taking a snapshot: choose, bring to one moment, pin, commit.
 
 use super::Api;
+use crate::barrier::{Cut, Ended};
 use crate::catalog::{Key, Place};
 use crate::status;
 use futures::{StreamExt, TryStreamExt, stream};
+use holdfast_core::barrier::{Refusal, Rest, Why};
 use holdfast_core::checkpoint::Quality;
 use holdfast_core::id::SnapshotId;
 use holdfast_core::time::Timestamp;
-use holdfast_proto::problem::Reason;
+use holdfast_proto::problem::{Problem, Reason};
 use holdfast_proto::v1::{CreateSnapshotRequest, LineageRef, Snapshot};
 use holdfast_store::lineages;
 use holdfast_store::snapshot::{Consistency, Made, Proposal, Wanted};
@@ -32,7 +34,11 @@ struct Chosen {
     place: Place,
     sequence: u64,
     flushed: bool,
+    pause: Option<Duration>,
 }
+
+/// Barriers that are tried for one snapshot: what breaks one may well not break the next.
+const BARRIERS: u32 = 3;
 
 impl Api {
     /// Takes a snapshot: all or nothing.
@@ -53,11 +59,47 @@ impl Api {
         }
         let places = self.selected(&request).await?;
         let until = Instant::now() + within;
-        let choose = |place: Place| self.choose(place, until, request.accept_fuzzy);
-        let chosen: Vec<Chosen> = stream::iter(places).map(choose).buffer_unordered(FLUSHES).try_collect().await?;
+        // a member takes part in one barrier at a time
+        let _turn = tokio::time::timeout_at(until, self.shared.barriers.turn.lock()).await.map_err(|_| status::too_late())?;
+        let mut shown = self.shared.barriers.show(id, &request.name);
+        let (request, all) = (&request, places.as_slice());
+        let mut before: Option<(BTreeSet<Key>, Why<Key>)> = None;
+        for tries in 1..=BARRIERS {
+            let enlisted = self.shared.desk.enlist(all.iter().map(Place::key));
+            let members = enlisted.members().clone();
+            // who took part in the last one must not be left out of this one for having broken it
+            if let Some((_, why)) = before.as_ref().filter(|(before, _)| !before.is_subset(&members)) {
+                return Err(broken(why, all));
+            }
+            if members.is_empty() {
+                return self.commit(&Wish { id, request, until, cut: None }, all).await;
+            }
+            let commit = |cut| async move {
+                let wish = Wish { id, request, until, cut: Some(cut) };
+                match self.commit(&wish, all).await {
+                    Ok(snapshot) => Ok(Ok(snapshot)),
+                    Err(status) => Err(Err(status)),
+                }
+            };
+            match self.shared.barriers.run(enlisted, until, &self.stop, &mut shown, commit).await {
+                Ended::Reached(made) => return made,
+                Ended::Broken(why) if tries < BARRIERS && may_help(&why) && Instant::now() < until => {
+                    tracing::info!(?why, tries, "a barrier was broken; trying again");
+                    before = Some((members, why));
+                }
+                Ended::Broken(why) => return Err(broken(&why, all)),
+            }
+        }
+        Err(status::too_late())
+    }
+
+    /// Chooses for those who took part in no barrier, and makes the set visible.
+    async fn commit(&self, wish: &Wish<'_>, places: &[Place]) -> Result<Snapshot, Status> {
+        let choose = |place: Place| self.choose(place, wish);
+        let chosen: Vec<Chosen> = stream::iter(places.to_vec()).map(choose).buffer_unordered(FLUSHES).try_collect().await?;
         let created = self.shared.clock.now();
-        let proposal = proposal(id, &request, created, &chosen);
-        let made = snapshots.create(&proposal).await;
+        let proposal = proposal(wish, created, &chosen);
+        let made = self.shared.board.snapshots.create(&proposal).await;
         self.shared.board.refresh().await?;
         let (snapshot, new) = match made.map_err(status::store)? {
             Made::New(snapshot) => (snapshot, true),
@@ -105,13 +147,19 @@ impl Api {
         }
     }
 
-    /// A lineage's checkpoint: of a live one what is flushed now, of others the newest.
-    async fn choose(&self, place: Place, until: Instant, accept_fuzzy: bool) -> Result<Chosen, Status> {
-        if !self.shared.desk.is_live(place.key()) {
-            let found = self.shared.catalog.point(place, None, accept_fuzzy, "lineages").await?;
-            return Ok(Chosen { sequence: found.entry.record.sequence, place: found.place, flushed: false });
-        }
-        let sequence = self.flush(&place, until.saturating_duration_since(Instant::now())).await?;
+    /// A lineage's checkpoint: what it gave in the barrier; of a live one that was not in it what is flushed now, of others the newest.
+    async fn choose(&self, place: Place, wish: &Wish<'_>) -> Result<Chosen, Status> {
+        let accept_fuzzy = wish.request.accept_fuzzy;
+        let key = place.key();
+        let pause = wish.cut.as_ref().and_then(|cut| cut.reached.pauses.get(&key).copied());
+        let sequence = match wish.cut.as_ref().and_then(|cut| cut.checkpoints.get(&key)) {
+            Some(sequence) => *sequence,
+            None if !self.shared.desk.is_live(key) => {
+                let found = self.shared.catalog.point(place, None, accept_fuzzy, "lineages").await?;
+                return Ok(Chosen { sequence: found.entry.record.sequence, place: found.place, flushed: false, pause });
+            }
+            None => self.flush(&place, wish.until.saturating_duration_since(Instant::now())).await?,
+        };
         let found = self.shared.catalog.checkpoint(place, sequence).await?;
         let quality = found.entry.record.checkpoint().map(|checkpoint| checkpoint.quality);
         let name = found.place.text();
@@ -128,13 +176,62 @@ impl Api {
                 return Err(status::about(Reason::FlushFailed, message, "lineage", name));
             }
         }
-        Ok(Chosen { place: found.place, sequence, flushed: true })
+        Ok(Chosen { place: found.place, sequence, flushed: true, pause })
     }
 }
 
-fn proposal(id: SnapshotId, request: &CreateSnapshotRequest, created: Timestamp, chosen: &[Chosen]) -> Proposal {
-    let member =
-        |one: &Chosen| Wanted { log: one.place.log.clone(), name: one.place.names.lineage.clone(), sequence: one.sequence };
+/// What is to become a snapshot.
+struct Wish<'a> {
+    id: SnapshotId,
+    request: &'a CreateSnapshotRequest,
+    until: Instant,
+    /// What a barrier gave.
+    cut: Option<Cut>,
+}
+
+/// Whether another barrier may come to more: this one was broken by what passes.
+const fn may_help(why: &Why<Key>) -> bool {
+    use Refusal::{BudgetSpent, NotCut, NotFrozen, OutOfTurn};
+    matches!(why, Why::Changed(_) | Why::Refused(_, OutOfTurn | BudgetSpent | NotFrozen | NotCut))
+}
+
+fn broken(why: &Why<Key>, places: &[Place]) -> Status {
+    let name = |key: &Key| -> String { places.iter().find(|place| place.key() == *key).map(Place::text).unwrap_or_default() };
+    let (who, message) = match why {
+        Why::Refused(member, refusal) => (name(member), format!("lineage {}: {refusal}", name(member))),
+        Why::Changed(member) => {
+            (name(member), format!("the agent of lineage {} was lost while all were to be at rest", name(member)))
+        }
+        Why::Late(members) => {
+            let first = members.first().map(name).unwrap_or_default();
+            let message = format!("{} of the lineages were not ready in time, {first} among them", members.len());
+            (first, message)
+        }
+        Why::Cancelled => return status::too_late(),
+        Why::NotCommitted => (String::new(), "the set could not be made visible".to_owned()),
+    };
+    let message = format!("there is no snapshot, and all applications go on: {message}");
+    Problem::new(Reason::BarrierFailed, message).resource("lineage", who).retry_after(Duration::from_secs(1)).into()
+}
+
+/// The weakest of all: one that was not in the barrier is a moment of its own.
+fn consistency(wish: &Wish<'_>, chosen: usize) -> Consistency {
+    let cut = wish.cut.as_ref().filter(|cut| cut.checkpoints.len() == chosen);
+    match cut.map(|cut| cut.reached.rest) {
+        Some(Rest::Frozen) => Consistency::Frozen,
+        Some(Rest::Hooks) => Consistency::Hooks,
+        Some(Rest::Crash) | None => Consistency::Crash,
+    }
+}
+
+fn proposal(wish: &Wish<'_>, created: Timestamp, chosen: &[Chosen]) -> Proposal {
+    let (id, request) = (wish.id, wish.request);
+    let member = |one: &Chosen| Wanted {
+        log: one.place.log.clone(),
+        name: one.place.names.lineage.clone(),
+        sequence: one.sequence,
+        pause: one.pause,
+    };
     let mut members: Vec<Wanted> = chosen.iter().map(member).collect();
     members.sort_by(|one, two| one.name.cmp(&two.name));
     Proposal {
@@ -142,7 +239,8 @@ fn proposal(id: SnapshotId, request: &CreateSnapshotRequest, created: Timestamp,
         rename: request.name.is_empty(),
         name: if request.name.is_empty() { name_of(created) } else { request.name.clone() },
         created,
-        consistency: Consistency::Crash,
+        consistency: consistency(wish, chosen.len()),
+        skew: wish.cut.as_ref().filter(|cut| cut.checkpoints.len() == chosen.len()).map(|cut| cut.reached.skew),
         labels: request.labels.clone(),
         members,
     }
