@@ -109,6 +109,7 @@ impl World {
             scratch_bytes: 64 << 20,
             read_bytes_per_second: None,
             upload_bytes_per_second: None,
+            quiesce: None,
         }
     }
 
