@@ -6,6 +6,9 @@
 #[path = "../agent/kit.rs"]
 #[allow(dead_code, unreachable_pub, reason = "other tests use the rest")]
 mod kit;
+#[path = "../shared/mod.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod shared;
 
 mod bank;
 mod cases;
