@@ -146,13 +146,7 @@ impl Lab {
 
     /// The files of a checkpoint (0: the newest), read from the store alone.
     pub(crate) async fn restored(&self, sequence: u64) -> (u64, BTreeMap<String, Vec<u8>>) {
-        self.restored_of(LINEAGE, sequence).await
-    }
-
-    /// The same of another lineage.
-    pub(crate) async fn restored_of(&self, lineage: &str, sequence: u64) -> (u64, BTreeMap<String, Vec<u8>>) {
-        let lineage = self.domain.keys.identity.lineage_id(lineage);
-        let log = Log::new(Arc::clone(&self.transport), Arc::clone(&self.domain), lineage);
+        let log = self.log();
         let sequence = match sequence {
             0 => log.find(Selector::Newest, false).await.expect("a timeline").expect("a checkpoint").sequence,
             sequence => sequence,

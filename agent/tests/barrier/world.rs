@@ -3,6 +3,7 @@
 
 use crate::bank::{BEGIN, Book, HOUSES, audit};
 use crate::kit::{self, Lab, in_time};
+use crate::shared::files_of;
 use holdfast_agent::quiesce::{Means, Quiescing, Whom};
 use holdfast_agent::{AgentConfig, Command as Ask, Connection, Session, Status, Who, prepare};
 use holdfast_coordinator::{Access, Config, Coordinator};
@@ -82,7 +83,8 @@ impl World {
         for member in &snapshot.members {
             let checkpoint = member.checkpoint.as_ref().expect("a checkpoint");
             let lineage = &checkpoint.lineage.as_ref().expect("a lineage").lineage;
-            let (_, files) = self.lab.restored_of(lineage, checkpoint.sequence).await;
+            let (transport, domain) = (Arc::clone(&self.lab.transport), Arc::clone(&self.lab.domain));
+            let files = files_of(transport, domain, lineage, checkpoint.sequence).await;
             books.push(Book::read(&files["book"]));
         }
         books
