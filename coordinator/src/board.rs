@@ -147,6 +147,7 @@ mod tests {
             consistency: Consistency::Crash,
             members: Vec::new(),
             labels: BTreeMap::new(),
+            skew: None,
         })
     }
 

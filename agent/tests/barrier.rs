@@ -3,16 +3,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test may stop at once")]
 
-#[path = "../agent/kit.rs"]
+#[path = "agent/kit.rs"]
 #[allow(dead_code, unreachable_pub, reason = "other tests use the rest")]
 mod kit;
-#[path = "../shared/mod.rs"]
+#[path = "shared/mod.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod shared;
 
+#[path = "barrier/bank.rs"]
 mod bank;
+#[path = "barrier/cases.rs"]
 mod cases;
+#[path = "barrier/keepers.rs"]
 mod keepers;
+#[path = "barrier/world.rs"]
 mod world;
 
 use std::future::Future;
