@@ -274,6 +274,7 @@ impl PodAgent {
             holder: "an agent".to_owned(),
             instance: vec![instance; 16].into(),
             resume: resume.to_owned(),
+            barriers: false,
         };
         Self::say_hello(channel, token, hello).await
     }
