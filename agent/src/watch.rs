@@ -61,7 +61,7 @@ impl Shared {
                 let moved = moves(&event.kind);
                 event.paths.iter().for_each(|path| {
                     if !self.is_echo(path) {
-                        self.hear(path, moved)
+                        self.hear(path, moved);
                     }
                 });
             }

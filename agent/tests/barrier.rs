@@ -3,12 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test may stop at once")]
 
+#[path = "common/mod.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod common;
 #[path = "agent/kit.rs"]
 #[allow(dead_code, unreachable_pub, reason = "other tests use the rest")]
 mod kit;
-#[path = "shared/mod.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
-mod shared;
 
 #[path = "barrier/bank.rs"]
 mod bank;
@@ -47,11 +47,11 @@ fn main() {
             case("a_hook_that_hangs_is_given_up", &mut keepers::a_hook_that_hangs_is_given_up);
             case("a_signal_that_would_end_a_process_is_not_sent", &mut keepers::a_signal_that_would_end_a_process_is_not_sent);
             case("a_killed_agent_thaws_and_there_is_no_snapshot", &mut || {
-                run(Box::pin(cases::a_killed_agent_thaws_and_there_is_no_snapshot()))
+                run(Box::pin(cases::a_killed_agent_thaws_and_there_is_no_snapshot()));
             });
             case("the_books_of_a_frozen_bank_are_right", &mut || run(Box::pin(cases::the_books_of_a_frozen_bank_are_right())));
             case("the_books_of_a_bank_that_is_asked_are_right", &mut || {
-                run(Box::pin(cases::the_books_of_a_bank_that_is_asked_are_right()))
+                run(Box::pin(cases::the_books_of_a_bank_that_is_asked_are_right()));
             });
             case("a_bank_that_is_not_at_rest_is_caught", &mut || run(Box::pin(cases::a_bank_that_is_not_at_rest_is_caught())));
         }

@@ -2,8 +2,8 @@
 //! A coordinator over an S3 server, and agents with sessions at it.
 
 use crate::bank::{BEGIN, Book, HOUSES, audit};
+use crate::common::files_of;
 use crate::kit::{self, Lab, in_time};
-use crate::shared::files_of;
 use holdfast_agent::quiesce::{Means, Quiescing, Whom};
 use holdfast_agent::{AgentConfig, Command as Ask, Connection, Session, Status, Who, prepare};
 use holdfast_coordinator::{Access, Config, Coordinator};
@@ -109,7 +109,8 @@ impl Agent {
         let (status, seen) = watch::channel(Status::default());
         let (commands, asked) = mpsc::channel(4);
         let (stop, stopped) = oneshot::channel::<()>();
-        let prepared = prepare(config, transport, domain, status, Arc::new(Progress::default())).await.expect("prepared");
+        let prepared = prepare(config, transport, domain, status, Arc::new(Progress::default()));
+        let prepared = Box::pin(prepared).await.expect("prepared");
         let mut tasks = JoinSet::new();
         let serving = session.quiescing(quiescing).serve(seen, commands.clone(), async move { drop(stopped.await) });
         tasks.spawn(async move { drop(serving.await) });
