@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Builds the images on this machine, without a registry: `deploy/images.sh DIRECTORY` leaves holdfast-agent.tar, holdfast-coordinator.tar and
-# factoriser.tar there, OCI archives of local/holdfast-agent:1 and so on. Cargo compiles here, static; the Dockerfiles put what it made on nothing.
+# factoriser.tar there, OCI archives of holdfast.local/holdfast-agent:1 and so on. Cargo compiles here, static; the Dockerfiles put what it made on nothing.
 # In the wild, docker builds the same Dockerfiles alone.
 # HOLDFAST_IMAGE_PROFILE=dev takes the programs as tests have them, together with the system's libraries: to try things out, nothing to publish.
 set -euo pipefail
@@ -68,7 +68,7 @@ image() { # image NAME DOCKERFILE PROGRAM…
   builds build -q -t localhost/holdfast-binaries "$work/programs" >/dev/null
   builds build -q -f "$file" --build-arg BINARIES=localhost/holdfast-binaries -t "localhost/$name" . >/dev/null
   rm -f "$to/$name.tar"
-  builds push -q "localhost/$name" "oci-archive:$to/$name.tar:docker.io/local/$name:1"
+  builds push -q "localhost/$name" "oci-archive:$to/$name.tar:holdfast.local/$name:1"
   for program in "$@"; do rm "$out/$program"; done
   echo "$to/$name.tar"
 }

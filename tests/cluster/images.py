@@ -21,7 +21,7 @@ def load(archives):
 
 
 def make(name, entrypoint, files):
-    """An image `local/NAME:1` from nothing but files on disk, each SOURCE=DESTINATION."""
+    """An image `holdfast.local/NAME:1` from nothing but files on disk, each SOURCE=DESTINATION."""
     archive = STATE / "images" / f"{name}.tar"
     container = run("buildah", "from", "scratch", env=BUILDAH).stdout.split()[-1]
     try:
@@ -31,7 +31,7 @@ def make(name, entrypoint, files):
         run("buildah", "config", "--entrypoint", f'["{entrypoint}"]', "--env", "PATH=/bin", container, env=BUILDAH)
         run("buildah", "commit", "-q", container, f"localhost/made-{name}", env=BUILDAH)
         archive.unlink(missing_ok=True)
-        run("buildah", "push", "-q", f"localhost/made-{name}", f"docker-archive:{archive}:docker.io/local/{name}:1", env=BUILDAH)
+        run("buildah", "push", "-q", f"localhost/made-{name}", f"docker-archive:{archive}:holdfast.local/{name}:1", env=BUILDAH)
     finally:
         run("buildah", "rm", container, env=BUILDAH, check=False)
         run("buildah", "rmi", f"localhost/made-{name}", env=BUILDAH, check=False)

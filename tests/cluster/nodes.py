@@ -69,7 +69,7 @@ state = "{sockets}/containerd"
 [grpc]
   address = "{socket(number)}"
 [plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "local/pause:1"
+  sandbox_image = "holdfast.local/pause:1"
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"

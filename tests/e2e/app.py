@@ -4,7 +4,7 @@ from pathlib import Path
 
 from kube import Unmet, get, is_ready, kubectl, must, name_of, pods, until
 
-IMAGE = "local/scribe:1"
+IMAGE = "holdfast.local/scribe:1"
 STATE = "/state"
 RESTRICTED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
 
