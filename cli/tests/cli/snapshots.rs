@@ -27,7 +27,7 @@ fn snapshots_are_made_listed_restored_and_deleted() {
     let none = kit.json(&["snapshot", "list", "--label", "release=8"]).json();
     assert_eq!(none["snapshots"].as_array().map(Vec::len), Some(0));
     let shown = redact(&kit.run(&["snapshot", "show", &id[..8]]).text());
-    assert!(shown.contains("members 1 lineage, less than a second apart"), "{shown}");
+    assert!(shown.contains("members 1 lineage, less than a millisecond apart"), "{shown}");
 
     assert_eq!(kit.json(&["snapshot", "delete", "before"]).json()["deleted"].as_str(), Some("before"));
     kit.run(&["snapshot", "show", "before"]).refused(8, "before");
