@@ -25,6 +25,8 @@ pub(super) struct Part {
     budget: Duration,
     rester: Rester,
     commands: mpsc::Sender<Command>,
+    /// Captures may be held back for a cut.
+    holding: bool,
     doing: JoinSet<Done>,
     /// What is taken hold of, or about to be.
     held: Option<(BarrierId, Held)>,
@@ -42,7 +44,7 @@ impl Part {
         let (member, deed) = Member::begin();
         let (budget, doing) = (quiescing.budget, JoinSet::new());
         let rester = Rester::new(quiescing);
-        let mut part = Self { member, budget, rester, commands, doing, held: None, answers: Vec::new() };
+        let mut part = Self { member, budget, rester, commands, doing, holding: false, held: None, answers: Vec::new() };
         part.perform(vec![deed]);
         part
     }
@@ -106,14 +108,17 @@ impl Part {
             match deed {
                 Deed::PreCopy(id) => {
                     self.rester.arm();
+                    self.holding = true;
                     let commands = self.commands.clone();
                     self.doing.spawn(async move { Done::Prepared(id, precopy(&commands).await) });
                 }
                 Deed::Freeze(id, budget) => self.rester.rest(id, budget),
                 Deed::Thaw => {
                     self.rester.go_on();
-                    // whoever has no room for this has more to do than captures
-                    let _ = self.commands.try_send(Command::Hold(Duration::ZERO));
+                    if std::mem::take(&mut self.holding) {
+                        // whoever has no room for this has more to do than captures
+                        let _ = self.commands.try_send(Command::Hold(Duration::ZERO));
+                    }
                 }
                 Deed::Cut(id) => self.cut(id),
                 Deed::Seal(id) => self.seal(id),
