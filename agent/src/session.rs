@@ -183,6 +183,8 @@ impl Session {
         let mut stop = pin!(stop);
         let (mut told, mut heeding) = (true, true);
         let mut part = Part::begin(self.quiescing.clone(), commands.clone());
+        // the first word after the welcome: until then the coordinator knows nothing of this agent
+        self.report(&status);
         self.say_stopping();
         loop {
             let wake = self.machine.deadline();

@@ -127,7 +127,8 @@ async fn a_session_from_hello_to_the_last_word() {
         session.serve(seen, commands, async move { drop(stopped.await) }).await;
     });
 
-    assert_eq!(client.report().await.live.expect("live").phase(), v1::Phase::Waiting);
+    let first = tokio::time::timeout(Duration::from_secs(30), client.report()).await.expect("it says at once how it is");
+    assert_eq!(first.live.expect("live").phase(), v1::Phase::Waiting);
     status.send_modify(|status| {
         status.phase = Phase::Protecting;
         status.checkpoint = Some(checkpoint(7));
