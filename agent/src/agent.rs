@@ -8,12 +8,10 @@ use crate::dirty::Dirty;
 use crate::scratch::{LineageScratch, Memory};
 use crate::status::{LastCheckpoint, Phase, Status};
 use crate::watch::{Ear, Heard};
-use crate::{AgentError, capture, marker, thread};
+use crate::{AgentError, capture, thread};
 use holdfast_core::cadence::{Cadence, Next};
-use holdfast_core::disk::{Marker, MarkerState};
 use holdfast_core::time::Monotonic;
-use holdfast_store::StoreError;
-use holdfast_store::capture::{CaptureError, Clock};
+use holdfast_store::capture::CaptureError;
 use holdfast_store::log::Trouble;
 use holdfast_store::write::{Acknowledged, Opening, Session};
 use std::future::Future;
@@ -39,13 +37,15 @@ pub enum Command {
 type Finished = Result<(Box<Session>, Setting, Result<Done, AgentError>), AgentError>;
 /// A flush compares everything if that takes no longer: then it misses nothing, not even what makes no noise.
 const FLUSH_SCAN_MAX: Duration = Duration::from_millis(300);
-/// Between tries to claim the lineage again.
-const REOPEN_PAUSE: Duration = Duration::from_secs(2);
 type Waiting = oneshot::Sender<Result<LastCheckpoint, String>>;
 type Capturing = Pin<Box<dyn Future<Output = Finished> + Send>>;
 
+mod asked;
+mod claim;
 mod cut;
+mod end;
 
+use asked::Asked;
 use cut::Cutting;
 pub use cut::{Cut, Grip, Word};
 
@@ -152,13 +152,9 @@ impl Agent {
                     let mut asked = Asked::default();
                     let ended = tokio::select! {
                         captured = self.captured(finished) => captured.map(|()| None)?,
-                        within = ended(&mut commands, &mut asked) => Some(within),
+                        within = asked.until_end(&mut commands) => Some(within),
                     };
-                    self.waiting.append(&mut asked.waiting);
-                    if let Some(cut) = asked.cut {
-                        self.cut(cut);
-                    }
-                    self.hold = asked.hold.map(|time| SystemClock.monotonic().plus(time)).or(self.hold);
+                    self.take_up(asked);
                     if let Some(within) = ended {
                         return self.end(within).await;
                     }
@@ -166,17 +162,14 @@ impl Agent {
                 () = sleep_until(wake) => {}
                 certain = self.cutting.answered(), if self.capturing.is_none() => self.answered(certain),
                 _ = tick.tick() => self.guard(),
-                command = commands.recv() => match command {
-                    Some(Command::Flush(answer)) => {
-                        // those who have gone need no room
-                        self.waiting.retain(|waiting| !waiting.is_closed());
-                        self.waiting.push(answer);
+                command = commands.recv() => {
+                    let mut asked = Asked::default();
+                    let ended = asked.heed(command);
+                    self.take_up(asked);
+                    if let Some(within) = ended {
+                        return self.end(within).await;
                     }
-                    Some(Command::Hold(time)) => self.hold = Some(SystemClock.monotonic().plus(time)),
-                    Some(Command::Cut(cut)) => self.cut(cut),
-                    Some(Command::End(within)) => return self.end(within).await,
-                    None => return self.end(Duration::from_secs(30)).await,
-                },
+                }
             }
             self.show(Phase::Protecting);
         }
@@ -190,16 +183,21 @@ impl Agent {
     }
 
     fn heard(&mut self, heard: Option<Heard>) {
-        let now = SystemClock.monotonic();
         match heard {
             Some(heard) => self.note(&heard),
-            None => self.cadence.distrust(now),
+            None => self.cadence.distrust(SystemClock.monotonic()),
         }
+        if self.catch_up() {
+            self.cadence.distrust(SystemClock.monotonic());
+        }
+    }
+
+    /// Notes all that was heard so far; whether some of it was lost.
+    fn catch_up(&mut self) -> bool {
         let mut more = Vec::new();
-        if self.ear.drain(|heard| more.push(heard)) {
-            self.cadence.distrust(now);
-        }
+        let lost = self.ear.drain(|heard| more.push(heard));
         more.iter().for_each(|heard| self.note(heard));
+        lost
     }
 
     fn note(&mut self, heard: &Heard) {
@@ -249,19 +247,30 @@ impl Agent {
     }
 
     fn start(&mut self, scan: bool) {
-        let Some(mut session) = self.session.take() else { return };
+        let Some(session) = self.session.take() else { return };
+        self.scanning = scan;
+        self.launch(session, "capture", scan, capture::run);
+    }
+
+    /// Begins a capture of what is dirty, or of everything.
+    fn launch(
+        &mut self,
+        mut session: Box<Session>,
+        name: &'static str,
+        everything: bool,
+        work: impl FnOnce(&mut Session, &Setting, &Job) -> Result<Done, AgentError> + Send + 'static,
+    ) {
         // a capture that is under way may have passed by what is dirty now: whoever asks meanwhile waits for the next
         self.serving.append(&mut self.waiting);
-        self.scanning = scan;
-        if scan {
+        if everything {
             let labels = self.config.paths.iter().map(|path| path.label.as_str());
             self.dirty.everything(labels);
         }
         let job = Job { dirt: self.dirty.take(), foreign: false, always: false };
         self.cadence.began();
         let setting = self.setting.clone();
-        self.capturing = Some(Box::pin(thread::run("capture", move || {
-            let done = capture::run(&mut session, &setting, &job);
+        self.capturing = Some(Box::pin(thread::run(name, move || {
+            let done = work(&mut session, &setting, &job);
             (session, setting, done)
         })));
     }
@@ -297,60 +306,6 @@ impl Agent {
                 Ok(())
             }
         }
-    }
-
-    /// Claims the lineage again after a session has ended; only another holder ends this one for good.
-    async fn reopen(&mut self, error: StoreError) -> Result<(), AgentError> {
-        self.session = None;
-        self.judge(&error)?;
-        self.claim_again().await
-    }
-
-    /// Whether there is any point in claiming the lineage again.
-    fn judge(&mut self, error: &StoreError) -> Result<(), AgentError> {
-        if matches!(error, StoreError::Fenced { .. } | StoreError::Held { .. } | StoreError::ForeignOwner { .. }) {
-            self.show(Phase::Fenced);
-            return Err(StoreError::Fenced { lineage: self.config.lineage.clone() }.into());
-        }
-        tracing::error!(lineage = %self.config.lineage, %error, "the session has ended; claiming the lineage again");
-        self.fault = Some(error.to_string());
-        let phase = self.status.borrow().phase;
-        self.show(phase);
-        Ok(())
-    }
-
-    async fn claim_again(&mut self) -> Result<(), AgentError> {
-        loop {
-            tokio::time::sleep(REOPEN_PAUSE).await;
-            let watermark = self.scratch.recall().map(|memory| memory.watermark);
-            let opening = Opening { watermark, now: SystemClock.now(), ..self.opening.clone() };
-            match Session::open(opening).await {
-                // its checkpoints would make the disk look older than they are, if that still named the generation before
-                Ok(session) => match self.mark(session.generation()) {
-                    Ok(()) => {
-                        self.store_trouble = session.trouble();
-                        self.session = Some(Box::new(session));
-                        return Ok(());
-                    }
-                    Err(failed) => {
-                        tracing::error!(lineage = %self.config.lineage, error = %failed, "could not mark the state paths");
-                    }
-                },
-                Err(again) => self.judge(&again)?,
-            }
-        }
-    }
-
-    /// Names the generation on the state paths.
-    fn mark(&self, generation: u64) -> Result<(), AgentError> {
-        let lineage = self.opening.reader.domain().keys.identity.lineage_id(&self.opening.name);
-        let holder = self.config.holder_key;
-        let marker = Marker { lineage, generation, volume: self.setting.volume, state: MarkerState::Ready, holder };
-        for root in self.setting.roots.iter().filter(|root| !root.path.read_only) {
-            let failed = |source| AgentError::StatePath { path: root.path.path.clone(), source };
-            marker::write(&root.dir, &marker).map_err(failed)?;
-        }
-        Ok(())
     }
 
     fn answer(&mut self, answer: &Result<LastCheckpoint, String>) {
@@ -409,69 +364,7 @@ impl Agent {
             status.dirty_paths = dirty_paths;
         });
     }
-
-    /// Ends the capture under way early, for its session.
-    async fn call_off(&mut self, deadline: tokio::time::Instant) {
-        self.setting.cancel.store(true, std::sync::atomic::Ordering::Relaxed);
-        if self.capturing.is_some()
-            && let Ok(Ok((session, ..))) = tokio::time::timeout_at(deadline, finish(&mut self.capturing)).await
-        {
-            self.capturing = None;
-            self.session = Some(session);
-        }
-    }
-
-    /// The last capture: first what is known to have changed, then a scan for what was not heard, as far as there is time.
-    async fn end(mut self, within: Duration) -> Result<Status, AgentError> {
-        let deadline = tokio::time::Instant::now() + within;
-        // a lineage that is closed can be taken at once: that is worth more than what a last look would find
-        let captured_by = deadline - (within / 3).min(SEAL_RESERVE);
-        self.setting.governor.hurry();
-        self.show(Phase::Ending);
-        let last = async {
-            while self.capturing.is_some() {
-                let finished = finish(&mut self.capturing).await;
-                self.captured(finished).await?;
-            }
-            if self.session.is_none() {
-                self.claim_again().await?; // the store may come back in time
-            }
-            let mut more = Vec::new();
-            let lost = self.ear.drain(|heard| more.push(heard));
-            more.iter().for_each(|heard| self.note(heard));
-            for scan in [lost, true] {
-                if !scan && self.dirty.is_empty() {
-                    continue;
-                }
-                self.start(scan);
-                let finished = finish(&mut self.capturing).await;
-                self.captured(finished).await?;
-            }
-            Ok::<_, AgentError>(())
-        };
-        match tokio::time::timeout_at(captured_by, last).await {
-            Ok(result) => result?,
-            Err(_) => {
-                tracing::warn!(lineage = %self.config.lineage, ?within, "there was no time to capture the last changes");
-                self.call_off(deadline).await;
-            }
-        }
-        if let Some(session) = self.session.take() {
-            let now = SystemClock.now();
-            let sealed = thread::run("seal", move || session.seal("the application has ended", now));
-            match tokio::time::timeout_at(deadline, sealed).await {
-                Ok(result) => result??,
-                // what is left is left to whoever comes next
-                Err(_) => tracing::warn!(lineage = %self.config.lineage, "there was no time to seal the lineage"),
-            }
-        }
-        self.show(Phase::Ended);
-        Ok(self.status.borrow().clone())
-    }
 }
-
-/// Kept of the time there is for closing the lineage.
-const SEAL_RESERVE: Duration = Duration::from_secs(2);
 
 /// An acknowledged checkpoint as the status tells it.
 pub(crate) const fn last_of(checkpoint: &Acknowledged) -> LastCheckpoint {
@@ -480,30 +373,6 @@ pub(crate) const fn last_of(checkpoint: &Acknowledged) -> LastCheckpoint {
         last_close: checkpoint.interval.last_close,
         quality: checkpoint.quality,
         root: checkpoint.root,
-    }
-}
-
-/// What is asked while something else is waited for.
-#[derive(Default)]
-struct Asked {
-    waiting: Vec<Waiting>,
-    cut: Option<Cut>,
-    hold: Option<Duration>,
-}
-
-/// Waits until the agent is to end, and gathers what else it is asked.
-async fn ended(commands: &mut mpsc::Receiver<Command>, asked: &mut Asked) -> Duration {
-    loop {
-        match commands.recv().await {
-            Some(Command::Flush(answer)) => {
-                asked.waiting.retain(|waiting| !waiting.is_closed());
-                asked.waiting.push(answer);
-            }
-            Some(Command::Hold(time)) => asked.hold = Some(time),
-            Some(Command::Cut(cut)) => asked.cut = Some(cut),
-            Some(Command::End(within)) => return within,
-            None => return Duration::from_secs(30),
-        }
     }
 }
 

@@ -48,9 +48,7 @@ impl Quiescing {
     pub const fn nothing() -> Self {
         Self { means: Means::Nothing, budget: Self::BUDGET, keeper: (PathBuf::new(), Vec::new()) }
     }
-}
 
-impl Quiescing {
     /// Lets processes go on that an agent before this one may have left stopped: the first thing that an agent does. Blocks for a moment.
     pub(crate) fn go_on_first(&self) {
         let Means::Freeze(whom) = self.means else { return };

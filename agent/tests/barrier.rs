@@ -6,6 +6,8 @@
 #[path = "common/mod.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod common;
+#[path = "common/dice.rs"]
+mod dice;
 #[path = "agent/kit.rs"]
 #[allow(dead_code, unreachable_pub, reason = "other tests use the rest")]
 mod kit;

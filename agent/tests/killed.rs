@@ -14,10 +14,13 @@
 #[path = "common/mod.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod common;
+#[path = "common/dice.rs"]
+mod dice;
 #[path = "agent/kit.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod kit;
 
+use dice::Dice;
 use kit::{Agent, Lab};
 use std::collections::BTreeMap;
 use std::fs;
@@ -99,23 +102,15 @@ impl Process {
 /// An application whose files are each replaced whole. A file's content begins with the number of its write.
 struct Application {
     state: PathBuf,
-    seed: u64,
+    dice: Dice,
     writes: u64,
 }
 
 impl Application {
-    /// xorshift64*, Vigna 2014.
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.seed ^= self.seed >> 12;
-        self.seed ^= self.seed << 25;
-        self.seed ^= self.seed >> 27;
-        (self.seed.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % sides
-    }
-
     fn write(&mut self) {
         self.writes += 1;
-        let file = self.roll(FILES);
-        let len = usize::try_from(self.roll(40_000)).expect("small");
+        let file = self.dice.roll(FILES);
+        let len = usize::try_from(self.dice.roll(40_000)).expect("small");
         let mut content = self.writes.to_le_bytes().to_vec();
         content.resize(8 + len, u8::try_from(self.writes % 251).expect("a byte"));
         let directory = self.state.join(format!("d{}", file % 3));
@@ -142,23 +137,23 @@ async fn what_was_acknowledged_survives_every_kill() {
     let lab = Lab::start().await;
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(u64::from(std::process::id()) | 1);
     println!("SEED={seed}");
-    let mut application = Application { state: lab.path("state"), seed, writes: 0 };
+    let mut application = Application { state: lab.path("state"), dice: Dice(seed), writes: 0 };
     let mut acknowledged: (u64, BTreeMap<String, Vec<u8>>) = (0, BTreeMap::new());
     for round in 0..ROUNDS {
         let mut process = Process::start(&lab);
-        for _ in 0..application.roll(4) {
-            (0..application.roll(10)).for_each(|_| application.write());
+        for _ in 0..application.dice.roll(4) {
+            (0..application.dice.roll(10)).for_each(|_| application.write());
             process.ask();
             let sequence = process.line().parse().expect("a number");
             acknowledged = (sequence, application.files());
         }
         // and now while it works, at a moment that nobody chose
-        let last_words = application.roll(2) == 0;
-        (0..application.roll(60)).for_each(|_| application.write());
+        let last_words = application.dice.roll(2) == 0;
+        (0..application.dice.roll(60)).for_each(|_| application.write());
         if last_words {
             process.ask();
         }
-        (0..application.roll(30)).for_each(|_| application.write());
+        (0..application.dice.roll(30)).for_each(|_| application.write());
         process.kill();
         check(&lab, &application, &acknowledged, round).await;
     }

@@ -91,7 +91,10 @@ impl Barriers {
         let (mut barrier, mut actions) = Barrier::begin(self.clock.monotonic(), id, members, limits);
         let (mut commit, mut committed, mut cancelled) = (Some(commit), None, false);
         loop {
-            shown.phase(barrier.phase());
+            // the end is told by the snapshot's being there
+            if !barrier.is_over() {
+                shown.phase(barrier.phase());
+            }
             for action in std::mem::take(&mut actions) {
                 match action {
                     Action::Tell(member, id, order) => enlisted.tell(member, id, order),
@@ -120,9 +123,8 @@ impl Barriers {
                 (member, told) = enlisted.hear() => match told {
                     Told::Answer(id, answer) => Event::Heard(member, id, answer),
                     Told::Back => Event::Back(member),
-                    // what it took hold of it still makes durable, and says so when it is back
-                    Told::Gone if barrier.phase() == "Sealing" => Event::Tick,
-                    Told::Another | Told::Gone => Event::Changed(member),
+                    Told::Gone => Event::Gone(member),
+                    Told::Another => Event::Changed(member),
                 },
                 () = tokio::time::sleep_until(deadline) => Event::Tick,
                 () = tokio::time::sleep_until(until), if !cancelled => {
@@ -149,8 +151,7 @@ pub(crate) struct Shown<'a> {
 
 impl Shown<'_> {
     fn phase(&mut self, phase: &str) {
-        // the end is told by the snapshot's being there
-        if self.progress.phase == phase || phase == "Ended" {
+        if self.progress.phase == phase {
             return;
         }
         phase.clone_into(&mut self.progress.phase);

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a pod's agent is told by whoever injected it: resolved, and plain enough to be read in the pod's specification.
 
-use crate::policy::{
-    Call, Consistency, Divergence, Hook, Policy, Quiesce, RestoreMode, Signal, StatePath, Take, WithoutCoordinator,
-};
+use crate::policy::{Call, Consistency, Divergence, Hook, Policy, Quiesce, RestoreMode, StatePath, Take, WithoutCoordinator};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -167,74 +165,15 @@ pub enum PodMeans {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PodHook {
     /// How it is asked.
-    pub call: PodCall,
+    pub call: Call,
     /// How long it may take to answer, in milliseconds.
     pub timeout_ms: u64,
 }
 
 impl PodHook {
     fn of(hook: &Hook) -> Self {
-        Self { call: PodCall::of(&hook.call), timeout_ms: millis(hook.timeout) }
+        Self { call: hook.call.clone(), timeout_ms: millis(hook.timeout) }
     }
-}
-
-/// How an application is asked: as [`Call`], which see.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub enum PodCall {
-    /// By HTTP, on the loopback address.
-    Http {
-        /// Where it listens.
-        port: u16,
-        /// With a leading slash.
-        path: String,
-    },
-    /// By a line on a unix socket.
-    Socket {
-        /// Where the socket is: absolute.
-        path: String,
-        /// What is sent, with a line feed added.
-        send: String,
-        /// What the answer must begin with; `None`: any answer is a yes.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        expect: Option<String>,
-    },
-    /// By a signal.
-    Signal {
-        /// Which.
-        signal: PodSignal,
-        /// To every process with this name.
-        process: String,
-    },
-}
-
-impl PodCall {
-    fn of(call: &Call) -> Self {
-        match call.clone() {
-            Call::Http { port, path } => Self::Http { port, path },
-            Call::Socket { path, send, expect } => Self::Socket { path, send, expect },
-            Call::Signal { signal, process } => {
-                let signal = match signal {
-                    Signal::Hup => PodSignal::Hup,
-                    Signal::Usr1 => PodSignal::Usr1,
-                    Signal::Usr2 => PodSignal::Usr2,
-                };
-                Self::Signal { signal, process }
-            }
-        }
-    }
-}
-
-/// The signals an application may give a meaning of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum PodSignal {
-    /// SIGHUP.
-    Hup,
-    /// SIGUSR1.
-    Usr1,
-    /// SIGUSR2.
-    Usr2,
 }
 
 /// When a start restores.
@@ -262,6 +201,7 @@ pub enum PodDivergence {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::Signal;
 
     #[test]
     fn it_reads_what_it_writes_and_refuses_what_it_does_not_know() {
@@ -277,7 +217,7 @@ mod tests {
         let resting = r#"{"means":{"hooks":{"before":{"call":{"signal":{"signal":"usr1","process":"x"}},"timeoutMs":50}}},"pauseBudgetMs":9}"#;
         let text = again.replace("\"version\":1,", &format!("\"version\":1,\"quiesce\":{resting},"));
         let config: PodConfig = serde_json::from_str(&text).expect("read");
-        let call = PodCall::Signal { signal: PodSignal::Usr1, process: "x".to_owned() };
+        let call = Call::Signal { signal: Signal::Usr1, process: "x".to_owned() };
         let means = PodMeans::Hooks { before: PodHook { call, timeout_ms: 50 }, after: None };
         assert_eq!(config.quiesce, Some(PodQuiesce { means, pause_budget_ms: 9 }));
         assert_eq!(serde_json::to_string(&config.quiesce).expect("written"), resting);

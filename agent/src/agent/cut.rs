@@ -2,10 +2,9 @@
 //! A cut: the state is read at once, and made durable when whoever asked for it says so.
 
 use super::{Agent, FLUSH_SCAN_MAX, Waiting};
-use crate::capture::{self, Job};
+use crate::capture;
 use crate::clock::SystemClock;
 use crate::status::LastCheckpoint;
-use crate::thread;
 use std::future::Future;
 use std::pin::Pin;
 use tokio::sync::oneshot;
@@ -95,37 +94,26 @@ impl Agent {
     /// Reads the state: what was heard of so far and, where that may not be all, everything.
     pub(super) fn answered(&mut self, certain: bool) {
         self.cutting.echo = None;
-        let mut heard = Vec::new();
-        let lost = self.ear.drain(|one| heard.push(one));
-        heard.iter().for_each(|heard| self.note(heard));
-        let (Some(Cut { taken, word, sealed }), Some(mut session)) = (self.cutting.due.take(), self.session.take()) else {
+        let lost = self.catch_up();
+        let (Some(Cut { taken, word, sealed }), Some(session)) = (self.cutting.due.take(), self.session.take()) else {
             return;
         };
-        let deaf = lost || !certain || self.setting.watch.is_incomplete();
-        if deaf || self.cadence.scan_took() <= FLUSH_SCAN_MAX {
-            let labels = self.config.paths.iter().map(|path| path.label.as_str());
-            self.dirty.everything(labels);
-        }
         if lost {
             self.cadence.distrust(SystemClock.monotonic());
         }
         self.hold = None;
         self.scanning = false;
         // whoever asked for a flush is served by it, too
-        self.serving.append(&mut self.waiting);
         self.cutting.sealing = Some(sealed);
-        let job = Job { dirt: self.dirty.take(), foreign: false, always: false };
-        self.cadence.began();
-        let setting = self.setting.clone();
-        self.capturing = Some(Box::pin(thread::run("cut", move || {
-            let done = capture::take(&mut session, &setting, &job).and_then(|mut state| {
-                let _ = taken.send(()); // nobody may be there any more: then it is in doubt
-                if word.blocking_recv() != Ok(Word::Keep) {
-                    state.doubt();
-                }
-                capture::keep(&mut session, &setting, &job, state)
-            });
-            (session, setting, done)
-        })));
+        let deaf = lost || !certain || self.setting.watch.is_incomplete();
+        let everything = deaf || self.cadence.scan_took() <= FLUSH_SCAN_MAX;
+        self.launch(session, "cut", everything, move |session, setting, job| {
+            let mut state = capture::take(session, setting, job)?;
+            let _ = taken.send(()); // nobody may be there any more: then it is in doubt
+            if word.blocking_recv() != Ok(Word::Keep) {
+                state.doubt();
+            }
+            capture::keep(session, setting, job, state)
+        });
     }
 }

@@ -3,7 +3,8 @@
 
 use super::Whom;
 use super::processes::list;
-use holdfast_core::pod::{PodCall, PodHook, PodSignal};
+use holdfast_core::pod::PodHook;
+use holdfast_core::policy::{Call, Signal as Meant};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -22,15 +23,15 @@ pub(super) fn call(hook: &PodHook, whom: Whom, deadline: Option<Instant>) -> Res
     let left = deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
     let within = timeout.min(left);
     match hook.call.clone() {
-        PodCall::Signal { signal, process } => {
+        Call::Signal { signal, process } => {
             send(signal, &process, whom)?;
             // there is no answer
             let (_never, answer) = mpsc::sync_channel::<()>(0);
             let _ = answer.recv_timeout(within);
             if within < timeout { Err(format!("there was no time to wait {timeout:?} after {signal:?}")) } else { Ok(()) }
         }
-        PodCall::Http { port, path } => in_time(within, move || post(port, &path, within)),
-        PodCall::Socket { path, send, expect } => in_time(within, move || line(&path, &send, expect.as_deref(), within)),
+        Call::Http { port, path } => in_time(within, move || post(port, &path, within)),
+        Call::Socket { path, send, expect } => in_time(within, move || line(&path, &send, expect.as_deref(), within)),
     }
 }
 
@@ -78,11 +79,11 @@ fn first_line(stream: &mut impl Read) -> io::Result<String> {
 }
 
 /// To every process with that name. One that gives the signal no meaning of its own would end: it is left alone.
-fn send(signal: PodSignal, name: &str, whom: Whom) -> Result<(), String> {
+fn send(signal: Meant, name: &str, whom: Whom) -> Result<(), String> {
     let signal = match signal {
-        PodSignal::Hup => Signal::HUP,
-        PodSignal::Usr1 => Signal::USR1,
-        PodSignal::Usr2 => Signal::USR2,
+        Meant::Hup => Signal::HUP,
+        Meant::Usr1 => Signal::USR1,
+        Meant::Usr2 => Signal::USR2,
     };
     let processes = list(whom).map_err(|error| format!("the processes can't be listed: {error}"))?;
     let processes = processes.ok_or("the processes of the whole machine are visible here: none of them is signalled")?;

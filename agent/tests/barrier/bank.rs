@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A bank of several houses that move money between each other without pause. Each house writes its book before it sends what it has written of.
 
+use crate::dice::Dice;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -59,23 +60,15 @@ struct House {
     book: Book,
     file: File,
     lines: Vec<Option<TcpStream>>,
-    seed: u64,
+    dice: Dice,
 }
 
 impl House {
-    /// xorshift64*, Vigna 2014.
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.seed ^= self.seed >> 12;
-        self.seed ^= self.seed << 25;
-        self.seed ^= self.seed >> 27;
-        (self.seed.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % sides
-    }
-
     /// Books first, then sends.
     fn send(&mut self) {
         let others = u64::try_from(HOUSES - 1).expect("few");
-        let to = (self.number + 1 + usize::try_from(self.roll(others)).expect("few")) % HOUSES;
-        let amount = i64::try_from(self.roll(100)).expect("small") + 1;
+        let to = (self.number + 1 + usize::try_from(self.dice.roll(others)).expect("few")) % HOUSES;
+        let amount = i64::try_from(self.dice.roll(100)).expect("small") + 1;
         self.book.balance -= amount;
         self.book.sent[to] += amount;
         self.file.write_all_at(&self.book.bytes(), 0).expect("written");
@@ -102,7 +95,7 @@ pub(crate) fn run(number: usize, rest: &[&str]) {
     });
     let seed = 0x9e37_79b9_7f4a_7c15 ^ (u64::try_from(number).expect("few") + 1);
     let book = Book { balance: BEGIN, ..Book::default() };
-    let house = Arc::new(Mutex::new(House { number, book, file, lines: lines.collect(), seed }));
+    let house = Arc::new(Mutex::new(House { number, book, file, lines: lines.collect(), dice: Dice(seed) }));
     std::thread::scope(|threads| {
         for _ in 1..HOUSES {
             let (mut line, _) = listener.accept().expect("a line");

@@ -8,7 +8,8 @@ use holdfast_agent::quiesce::{Means, Quiescing, Whom};
 use holdfast_agent::{AgentConfig, Command as Ask, Connection, Session, Status, Who, prepare};
 use holdfast_coordinator::{Access, Config, Coordinator};
 use holdfast_core::id::OwnerId;
-use holdfast_core::pod::{PodCall, PodHook};
+use holdfast_core::pod::PodHook;
+use holdfast_core::policy::Call;
 use holdfast_proto::v1::lineage_service_client::LineageServiceClient;
 use holdfast_proto::v1::snapshot_service_client::SnapshotServiceClient;
 use holdfast_proto::v1::{self, CreateSnapshotRequest, ListLineagesRequest, Snapshot};
@@ -190,7 +191,7 @@ impl Bank {
             let whom = Whom::StartedBy(i32::try_from(house.id()).expect("small"));
             let hook = |send: &str| {
                 let path = world.lab.path(&format!("hook-{number}")).display().to_string();
-                let call = PodCall::Socket { path, send: send.to_owned(), expect: Some("ok".to_owned()) };
+                let call = Call::Socket { path, send: send.to_owned(), expect: Some("ok".to_owned()) };
                 PodHook { call, timeout_ms: 10_000 }
             };
             let means = match by {

@@ -228,11 +228,16 @@ impl Seat {
 
     /// The agent has answered in a barrier.
     pub(crate) fn answered(&self, id: BarrierId, answer: Answer) {
+        self.tell(Told::Answer(id, answer));
+    }
+
+    /// Tells the barrier that is under way, unless another session is there in this one's place.
+    fn tell(&self, told: Told) {
         let inner = self.desk.inner();
         if inner.table.session(self.key) == Some(self.session)
             && let Some(listening) = &inner.barrier
         {
-            listening.tell(self.key, Told::Answer(id, answer));
+            listening.tell(self.key, told);
         }
     }
 
@@ -244,14 +249,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        {
-            let inner = self.desk.inner();
-            if inner.table.session(self.key) == Some(self.session)
-                && let Some(listening) = &inner.barrier
-            {
-                listening.tell(self.key, Told::Gone);
-            }
-        }
+        self.tell(Told::Gone);
         self.desk.step(Event::Close { key: self.key, session: self.session });
         self.desk.inner().wires.remove(&self.session);
     }

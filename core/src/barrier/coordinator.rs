@@ -26,6 +26,8 @@ pub enum Event<M> {
     Back(M),
     /// A member is gone for good, or somebody who should have been a member has appeared.
     Changed(M),
+    /// A member's session has ended: it goes on, if it was at rest. What it has taken hold of it still makes durable, and says so when it is back.
+    Gone(M),
     /// The set was made visible, or it certainly was not.
     Committed(bool),
     /// Nobody wants the snapshot any more.
@@ -146,6 +148,12 @@ impl<M: Ord + Clone> Barrier<M> {
         }
     }
 
+    /// Whether [`Action::End`] was said.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Ended)
+    }
+
     /// A word for the phase, for people.
     #[must_use]
     pub const fn phase(&self) -> &'static str {
@@ -168,8 +176,9 @@ impl<M: Ord + Clone> Barrier<M> {
         let mut actions = match event {
             Event::Heard(member, id, answer) if id == self.id => self.heard(now, member, answer),
             Event::Heard(..) | Event::Tick => Vec::new(),
+            Event::Gone(_) if self.phase == Phase::Sealing => Vec::new(),
             Event::Back(member) => self.repeat(now, &member),
-            Event::Changed(member) => self.changed(now, member),
+            Event::Changed(member) | Event::Gone(member) => self.changed(now, member),
             Event::Cancelled => self.cancelled(now),
             Event::Committed(visible) => self.committed(visible),
         };

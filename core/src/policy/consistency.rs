@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How an application is brought to rest, so that what is captured is one moment of it.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// How the application is brought to rest for a capture.
@@ -53,7 +54,8 @@ pub struct Hook {
 }
 
 /// How an application is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Call {
     /// By `POST http://127.0.0.1:<port><path>`; any 2xx is a yes.
     Http {
@@ -69,6 +71,7 @@ pub enum Call {
         /// What is sent, with a line feed added.
         send: String,
         /// What the answer must begin with; `None`: any answer is a yes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         expect: Option<String>,
     },
     /// By a signal; there is no answer, so the timeout is waited out.
@@ -81,7 +84,8 @@ pub enum Call {
 }
 
 /// The signals an application may give a meaning of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Signal {
     /// SIGHUP.
     Hup,
