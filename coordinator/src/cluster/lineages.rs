@@ -60,7 +60,7 @@ pub(crate) struct Sources<'a> {
     pub(crate) pods: &'a HashMap<Name, PodFacts>,
     /// Within which changes are durable, by policy.
     pub(crate) limits: &'a HashMap<Name, Duration>,
-    /// The domain of each repository.
+    /// The domain of each repository that there is, opened or not.
     pub(crate) domains: &'a HashMap<RepositoryKey, String>,
 }
 
@@ -187,7 +187,8 @@ impl Lineages {
             repository: match from.repositories.get(&key) {
                 Some(RepositoryState::Ready(_)) => None,
                 Some(RepositoryState::NotReady(why)) => Some(why.clone()),
-                None => Some("it does not exist, or was not looked at yet".to_owned()),
+                None if from.domains.contains_key(&key) => Some("it is being opened".to_owned()),
+                None => Some(format!("there is no StateRepository {key}")),
             },
             seen,
         };

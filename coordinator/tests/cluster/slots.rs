@@ -154,6 +154,27 @@ async fn what_is_missing_is_said_and_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn only_a_repository_that_is_not_there_is_to_be_created() {
+    let lab = Lab::new().await;
+    let ready = lab.repositories.send_replace(Arc::default());
+    lab.member("shop", "web-0", "w0");
+    let mut agent = lab.hello("shop", "web-0", "w0").await;
+    let message = agent.waits_for("RepositoryNotReady").await;
+    assert!(message.contains("there is no StateRepository shop/default: create it"), "{message}");
+    // a leader that has just begun has opened none of those that are there; one that can't be understood is there, too
+    lab.api.put("staterepositories", json!({"metadata": {"name": "default", "namespace": "shop"}, "spec": 7}));
+    assert_eq!(agent.waits_for("RepositoryNotReady").await, "StateRepository shop/default is being opened");
+    // of another namespace it is no help
+    lab.api.delete(&crate::kube_kit::Key::new("staterepositories", "shop", "default"));
+    lab.api.put("staterepositories", json!({"metadata": {"name": "default", "namespace": "other"}}));
+    assert!(agent.waits_for("RepositoryNotReady").await.contains("create it"));
+    lab.api.put("staterepositories", json!({"metadata": {"name": "default", "namespace": "shop"}}));
+    agent.waits_for("RepositoryNotReady").await;
+    lab.repositories.send_replace(ready);
+    assert_eq!(agent.welcomed().await.lineage(), "default:statefulset/web/0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_node_is_given_up_only_when_its_agent_is_silent() {
     let lab = Lab::new().await;
     lab.deployment(1);

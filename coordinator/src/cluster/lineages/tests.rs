@@ -18,6 +18,7 @@ struct Scene {
     clock: Clock,
     coordinator: Coordinator,
     repositories: Repositories,
+    domains: HashMap<RepositoryKey, String>,
     pods: HashMap<Name, PodFacts>,
     lineages: Lineages,
     metrics: metrics::Metrics,
@@ -47,7 +48,8 @@ impl Scene {
         let (client, clock) = (server.client(), Clock::new());
         let metrics = metrics::Metrics::default();
         let (events, told) = Events::new(metrics.clone());
-        Self { server, client, clock, coordinator, repositories, pods, lineages: Lineages::default(), metrics, events, told }
+        let (domains, lineages) = (HashMap::new(), Lineages::default());
+        Self { server, client, clock, coordinator, repositories, domains, pods, lineages, metrics, events, told }
     }
 
     async fn sit(&self) -> Seat {
@@ -66,7 +68,7 @@ impl Scene {
 
     async fn sweep(&mut self) -> Vec<Name> {
         let objects = [Arc::new(serde_json::from_value::<StateLineage>(self.object()).expect("a lineage"))];
-        let (limits, domains) = (HashMap::new(), HashMap::new());
+        let limits = HashMap::new();
         let sources = Sources {
             client: &self.client,
             clock: self.clock,
@@ -74,13 +76,17 @@ impl Scene {
             repositories: &self.repositories,
             pods: &self.pods,
             limits: &limits,
-            domains: &domains,
+            domains: &self.domains,
         };
         self.lineages.sweep(&sources, &objects, &self.metrics).await
     }
 
     fn object(&self) -> Value {
         self.server.get("statelineages", "shop", &name().1).expect("it is there")
+    }
+
+    fn message(&self) -> Value {
+        self.object()["status"]["conditions"][0]["message"].clone()
     }
 
     fn reason(&self) -> Value {
@@ -158,6 +164,18 @@ async fn an_agent_that_has_gone_is_missed_while_its_pod_runs() {
     assert_eq!(scene.sweep().await, [] as [Name; 0]);
     assert_eq!(scene.reason(), "Unsealed", "it had not made everything durable");
     assert_eq!(scene.object()["status"]["node"], "node-1", "the last one");
+}
+
+#[tokio::test]
+async fn a_repository_that_is_not_opened_yet_is_not_called_missing() {
+    let mut scene = Scene::new().await;
+    scene.repositories = Repositories::default();
+    scene.sweep().await;
+    assert_eq!(scene.message(), "its repository can't be used: there is no StateRepository shop/default");
+    scene.domains.insert(RepositoryKey::new("shop", "default"), "shop".to_owned());
+    scene.let_it_write();
+    scene.sweep().await;
+    assert_eq!(scene.message(), "its repository can't be used: it is being opened");
 }
 
 #[tokio::test]

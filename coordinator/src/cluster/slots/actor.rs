@@ -13,7 +13,7 @@ use crate::status;
 use futures::StreamExt;
 use holdfast_core::slot::{Action, Event, Pod, PodId, Slot, Workload};
 use holdfast_proto::problem::Reason;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -65,6 +65,8 @@ pub(super) struct Actor {
     pub(super) departed: VecDeque<String>,
     nodes: HashMap<String, bool>,
     replicas: HashMap<Named, u32>,
+    /// The StateRepositories that there are, opened or not.
+    existing: HashSet<Named>,
     /// Kinds that were not listed yet.
     unlisted: usize,
     /// What this leader has written, which watches tell later.
@@ -92,6 +94,7 @@ impl Actor {
             departed: VecDeque::new(),
             nodes: HashMap::new(),
             replicas: HashMap::new(),
+            existing: HashSet::new(),
             unlisted: KINDS,
             written: HashMap::new(),
             writes: HashMap::new(),
@@ -299,6 +302,12 @@ impl Actor {
                 }
             }
             Sight::Record(of, record) => self.record(of, record, early),
+            Sight::Repository(of, is_there) => {
+                let news = if is_there { self.existing.insert(of) } else { self.existing.remove(&of) };
+                if news && !early {
+                    self.go_on();
+                }
+            }
         }
     }
 
@@ -369,6 +378,10 @@ impl Actor {
         match self.repositories.borrow().get(key) {
             Some(RepositoryState::Ready(coordinator)) => Ok(coordinator.clone()),
             Some(RepositoryState::NotReady(why)) => Err(format!("StateRepository {key} is not ready: {why}")),
+            // a leader opens them one after the other
+            None if self.existing.contains(&(key.namespace.clone(), key.name.clone())) => {
+                Err(format!("StateRepository {key} is being opened"))
+            }
             None => Err(format!("there is no StateRepository {key}: create it, or name another in the policy")),
         }
     }
