@@ -157,7 +157,8 @@ async fn look(context: &Context, key: &RepositoryKey, object: &StateRepository) 
     let before = context.opened(key);
     if let Some(mut opened) = before.filter(|opened| opened.digest == keys.digest) {
         // whether it is still there
-        return Ok(match count::due(context, &opened.repository, &domain_of(object), opened.counted).await {
+        let (domain, before) = (domain_of(object), opened.counted.take());
+        return Ok(match count::due(context, &opened.repository, &opened.coordinator, &domain, before).await {
             Ok(counted) => {
                 opened.counted = Some(counted);
                 Outcome::Ready(opened)
@@ -213,10 +214,10 @@ async fn write_status(context: &Context, object: &StateRepository, outcome: &Out
                 Saying::new(READY, true, "Ready", "the repository is open"),
                 Saying::new(FENCES, true, "Proven", "of several who created one object at the same moment, one won each time"),
             ];
-            let count = opened.counted.map(|(_, count)| count);
+            let count = opened.counted.as_ref().map(|(_, count)| count);
             let status = StateRepositoryStatus {
                 repository_id: Some(opened.repository.id().to_string()),
-                lineages: count.map_or(before.lineages, |count| Some(count.lineages)),
+                lineages: count.map_or(before.lineages, |count| Some(count.lineages())),
                 stored_bytes: count.map_or(before.stored_bytes, |count| count.stored_bytes),
                 ..StateRepositoryStatus::default()
             };

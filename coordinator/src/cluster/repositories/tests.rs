@@ -2,15 +2,17 @@
 use super::*;
 use crate::cluster::kube_kit::{ApiServer, Key, failure};
 use crate::cluster::watched::follow;
+use crate::session::Guest;
 use ::http::{Method, StatusCode};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::FutureExt;
+use holdfast_proto::v1::{LineageRef, StatusReport};
 use holdfast_store::name::Name;
 use holdfast_store::transport::memory::Memory;
 use holdfast_store::transport::{Body, Created, Failure, Page, Range, Transport, TransportError};
 use serde_json::Value;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::task::JoinSet;
 
 /// A store that can be away, and can be careless: then it tells everybody that he has won.
@@ -19,6 +21,7 @@ struct Moody {
     memory: Memory,
     away: AtomicBool,
     careless: AtomicBool,
+    lists: AtomicUsize,
 }
 
 impl Moody {
@@ -57,6 +60,7 @@ impl Transport for Moody {
 
     async fn list(&self, prefix: &str, after: Option<&str>, by_level: bool, limit: u16) -> Result<Page, TransportError> {
         self.here()?;
+        self.lists.fetch_add(1, Ordering::SeqCst);
         self.memory.list(prefix, after, by_level, limit).await
     }
 
@@ -179,6 +183,37 @@ async fn it_says_what_is_missing_and_opens_when_it_is_there() {
     shop.server.forget_requests();
     shop.reconcile().await;
     assert_eq!(shop.server.writes(), [], "a settled object is not written");
+}
+
+#[tokio::test]
+async fn a_lineage_is_counted_as_soon_as_its_agent_reports_a_checkpoint() {
+    let shop = Shop::new();
+    let coordinator = shop.open().await;
+    shop.reconcile().await;
+    assert_eq!(shop.object()["status"]["lineages"], 0);
+    // begun long before the next count would be due
+    let names = LineageRef { domain: "shop".to_owned(), lineage: "statefulset/web/0".to_owned() };
+    let place = coordinator.shared.catalog.begin(Some(names.clone()), "lineage").await.expect("a place");
+    let record = Body::new(Bytes::from_static(b"its claim"));
+    shop.store.memory.create(&Name::record(place.key().0, place.key().1, 1), &record).await.expect("created");
+    let guest = Guest {
+        key: place.key(),
+        names,
+        instance: [7; 16],
+        holder: "pod web-0".to_owned(),
+        version: "0.1.0".to_owned(),
+        barriers: false,
+    };
+    let seat = coordinator.shared.desk.open(guest).expect("a seat");
+    shop.reconcile().await;
+    assert_eq!(shop.object()["status"]["lineages"], 0, "listing costs money, and so far nobody says that there is one more");
+    seat.stored(StatusReport { sequence: 2, ..StatusReport::default() });
+    shop.reconcile().await;
+    assert_eq!(shop.object()["status"]["lineages"], 1);
+    // from here on it is known
+    shop.store.lists.store(0, Ordering::SeqCst);
+    shop.reconcile().await;
+    assert_eq!((shop.store.lists.load(Ordering::SeqCst), &shop.object()["status"]["lineages"]), (0, &json!(1)));
 }
 
 #[tokio::test]
