@@ -269,6 +269,12 @@ fn content(path: &Path) -> Vec<(u64, u64, u64)> {
     stretches
 }
 
+/// So many rounds of chance, times `HOLDFAST_TEST_TIMES`: few while one works, many where there is time.
+pub(crate) fn rounds(few: u64) -> u64 {
+    let times = std::env::var("HOLDFAST_TEST_TIMES").map_or(1, |times| times.parse().expect("HOLDFAST_TEST_TIMES is a number"));
+    few * times
+}
+
 /// xorshift64*, Vigna 2014.
 pub(crate) struct Dice(u64);
 

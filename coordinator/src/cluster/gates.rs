@@ -45,7 +45,6 @@ mod tests {
     use crate::cluster::metrics::Metrics;
     use crate::cluster::watched::follow;
     use crate::cluster::{RepositoryKey, WaitingFor};
-    use kube::api::Api;
     use serde_json::json;
     use tokio::task::JoinSet;
     use tokio_util::sync::CancellationToken;
@@ -55,7 +54,7 @@ mod tests {
         let server = ApiServer::default();
         server.put("pods", json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "web-0", "namespace": "shop" } }));
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
-        let store = follow(&mut tasks, &stop, &Metrics::default(), Api::all(server.client()), Default::default(), &[]);
+        let store = follow(&mut tasks, &stop, &Metrics::default(), &server.client(), Default::default(), &[]);
         store.wait_until_ready().await.expect("a listing");
         let row = |pod: &str| SlotView {
             namespace: "shop".to_owned(),

@@ -103,10 +103,10 @@ impl Term {
         let to_repositories = [bells.repositories.clone(), bells.sweep.clone()];
         let to_sweep = [bells.sweep.clone()];
         Objects {
-            policies: follow(watches, stop, metrics, Api::all(client.clone()), all(), &to_policies),
-            repositories: follow(watches, stop, metrics, Api::all(client.clone()), all(), &to_repositories),
-            lineages: follow(watches, stop, metrics, Api::all(client.clone()), all(), &to_sweep),
-            pods: follow(watches, stop, metrics, Api::all(client.clone()), labelled, &to_sweep),
+            policies: follow(watches, stop, metrics, client, all(), &to_policies),
+            repositories: follow(watches, stop, metrics, client, all(), &to_repositories),
+            lineages: follow(watches, stop, metrics, client, all(), &to_sweep),
+            pods: follow(watches, stop, metrics, client, labelled, &to_sweep),
         }
     }
 
@@ -126,8 +126,8 @@ impl Term {
         let places = InCluster {
             client: client.clone(),
             policies: stores.policies.clone(),
-            configmaps: follow(watches, stop, metrics, Api::all(client.clone()), named(AUTHORITY), &to_us),
-            webhooks: follow(watches, stop, metrics, Api::all(client.clone()), named(CONFIGURATION), &to_us),
+            configmaps: follow(watches, stop, metrics, client, named(AUTHORITY), &to_us),
+            webhooks: follow(watches, stop, metrics, client, named(CONFIGURATION), &to_us),
         };
         let secrets: Api<Secret> = Api::namespaced(client.clone(), &self.settings.namespace);
         let mut pki = Pki::new(secrets, places, Names::of(&self.settings.namespace), self.settings.lives(), Arc::clone(shown));

@@ -2,13 +2,13 @@
 //! What is known of the cluster from watches: stores that follow its objects, and bells that ring when something changes.
 
 use super::metrics::Metrics;
+use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
-use kube::api::Api;
-use kube::core::DeserializeGuard;
+use kube::api::{Api, ApiResource, DynamicObject};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::{Store, reflector, store};
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Resource, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -34,12 +34,22 @@ impl Bell {
     }
 }
 
-/// Follows objects until `stop`; of those that can't be understood the others don't notice anything.
+/// The objects of a kind, in all namespaces, as they are: a watch that fails begins anew after a growing pause. To understand them one by
+/// one keeps what is wrong with one from the others, and compiles in a fraction of the time that a watch for each kind takes.
+pub(crate) fn watch(
+    client: &Client,
+    kind: &ApiResource,
+    config: watcher::Config,
+) -> BoxStream<'static, watcher::Result<Event<DynamicObject>>> {
+    watcher(Api::<DynamicObject>::all_with(client.clone(), kind), config).default_backoff().boxed()
+}
+
+/// Follows the objects of a kind, in all namespaces, until `stop`; of those that can't be understood the others don't notice anything.
 pub(crate) fn follow<K>(
     tasks: &mut JoinSet<()>,
     stop: &CancellationToken,
     metrics: &Metrics,
-    api: Api<DeserializeGuard<K>>,
+    client: &Client,
     config: watcher::Config,
     bells: &[Bell],
 ) -> Store<K>
@@ -48,7 +58,7 @@ where
     K::DynamicType: Default + Eq + Hash + Clone + Debug + Unpin + Send + Sync,
 {
     let (reader, writer) = store();
-    let events = watcher(api, config).default_backoff();
+    let events = watch(client, &ApiResource::erase::<K>(&Default::default()), config);
     let metrics = metrics.clone();
     let understood = events.try_filter_map(move |event| {
         let known = understood(event, &metrics);
@@ -75,23 +85,16 @@ async fn drive<K>(stream: impl Stream<Item = watcher::Result<Event<K>>>, bells: 
     }
 }
 
-fn understood<K: Resource<DynamicType: Default>>(event: Event<DeserializeGuard<K>>, metrics: &Metrics) -> Option<Event<K>> {
-    let known = |guard: DeserializeGuard<K>| match guard.0 {
-        Ok(mut object) => {
-            // half of an object, and nobody reads it
-            object.meta_mut().managed_fields = None;
-            Some(object)
-        }
-        Err(error) => {
-            let name = format!(
-                "{}/{}",
-                error.metadata.namespace.as_deref().unwrap_or_default(),
-                error.metadata.name.as_deref().unwrap_or_default()
-            );
-            tracing::error!(kind = %K::kind(&Default::default()), %name, error = %error.error, "an object can't be understood");
+fn understood<K>(event: Event<DynamicObject>, metrics: &Metrics) -> Option<Event<K>>
+where
+    K: Resource<DynamicType: Default> + DeserializeOwned,
+{
+    let known = |object: DynamicObject| {
+        let understood = parse::<K>(object);
+        if understood.is_none() {
             metrics.not_understood(&K::kind(&Default::default()));
-            None
         }
+        understood
     };
     Some(match event {
         Event::Init => Event::Init,
@@ -100,6 +103,23 @@ fn understood<K: Resource<DynamicType: Default>>(event: Event<DeserializeGuard<K
         Event::Apply(object) => Event::Apply(known(object)?),
         Event::Delete(object) => Event::Delete(known(object)?),
     })
+}
+
+/// An object of its kind; of one that can't be understood the log tells.
+pub(crate) fn parse<K>(mut object: DynamicObject) -> Option<K>
+where
+    K: Resource<DynamicType: Default> + DeserializeOwned,
+{
+    // half of an object, and nobody reads it
+    object.metadata.managed_fields = None;
+    let name = full_name(&object);
+    match object.try_parse() {
+        Ok(object) => Some(object),
+        Err(error) => {
+            tracing::error!(kind = %K::kind(&Default::default()), %name, %error, "an object can't be understood");
+            None
+        }
+    }
 }
 
 /// What an object is called, with its namespace.

@@ -4,7 +4,7 @@
 use super::*;
 use crate::capture::Dirt;
 use crate::disk::xattr;
-use crate::testkit::{Ahead, Dice, Lab, SystemClock, describe, exact, target};
+use crate::testkit::{Ahead, Dice, Lab, SystemClock, describe, exact, rounds, target};
 use rustix::fs::{FileType, Mode};
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
@@ -109,7 +109,7 @@ fn everything_comes_back_as_it_was_and_the_root_proves_it() {
 /// Random edits, captured by what changed or by a rescan, in one lineage: each checkpoint restores to what the disk was.
 #[test]
 fn random_histories_restore_at_every_point() {
-    for seed in 1..=12 {
+    for seed in 1..=rounds(4) {
         let (lab, source) = (Lab::new(), tempfile::tempdir().expect("a directory"));
         let mut dice = Dice::new(seed);
         let mut session = lab.open(1);

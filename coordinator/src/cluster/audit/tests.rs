@@ -34,7 +34,7 @@ async fn pods_without_agents_are_told_of_with_what_made_them() {
     server.put("pods", pod("web-7f-c", &owner("ReplicaSet", "web-7f", "u2"), agent));
     server.put("pods", pod("db-0", &owner("StatefulSet", "db", "u3"), json!([])));
     let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
-    let store = follow(&mut tasks, &stop, &Metrics::default(), Api::all(server.client()), Default::default(), &[]);
+    let store = follow(&mut tasks, &stop, &Metrics::default(), &server.client(), Default::default(), &[]);
     store.wait_until_ready().await.expect("a listing");
     let (events, mut queue) = Events::new(Metrics::default());
     let found = pods(&server.client(), &store, &events).await.expect("a look");

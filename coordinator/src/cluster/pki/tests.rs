@@ -266,9 +266,9 @@ async fn in_cluster(server: &ApiServer, tasks: &mut JoinSet<()>, stop: &Cancella
     let metrics = crate::cluster::metrics::Metrics::default();
     let (client, bells) = (server.client(), [bell.clone()]);
     let places = places::InCluster {
-        policies: follow(tasks, stop, &metrics, Api::all(client.clone()), Default::default(), &bells),
-        configmaps: follow(tasks, stop, &metrics, Api::all(client.clone()), Default::default(), &bells),
-        webhooks: follow(tasks, stop, &metrics, Api::all(client.clone()), Default::default(), &bells),
+        policies: follow(tasks, stop, &metrics, &client, Default::default(), &bells),
+        configmaps: follow(tasks, stop, &metrics, &client, Default::default(), &bells),
+        webhooks: follow(tasks, stop, &metrics, &client, Default::default(), &bells),
         client,
     };
     places.policies.wait_until_ready().await.expect("a listing");

@@ -274,9 +274,14 @@ async fn what_is_deleted_ends_and_what_is_broken_stops_no_other() {
     let broken = json!({ "apiVersion": "holdfast.dev/v1alpha1", "kind": "StateRepository", "metadata": { "name": "broken", "namespace": "shop" }, "spec": 7 });
     shop.server.put("staterepositories", broken);
     let (stop, mut tasks, bell) = (CancellationToken::new(), JoinSet::new(), Bell::default());
-    let api = Api::all(shop.context.client.clone());
-    let followed =
-        follow::<StateRepository>(&mut tasks, &stop, &shop.context.metrics, api, Default::default(), std::slice::from_ref(&bell));
+    let followed = follow::<StateRepository>(
+        &mut tasks,
+        &stop,
+        &shop.context.metrics,
+        &shop.context.client,
+        Default::default(),
+        std::slice::from_ref(&bell),
+    );
     tasks.spawn(run(Arc::clone(&shop.context), bell, stop.clone()));
     shop.server.until(|_| (shop.ready().0 == "True").then_some(())).await;
     let mut table = shop.table.clone();

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Watches, as streams of what is there and what is gone: what a watch missed is found out by its next list.
 
+use crate::cluster::watched;
+use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, stream};
-
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Resource, ResourceExt};
+use kube::api::{ApiResource, DynamicObject};
+use kube::runtime::watcher;
+use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use std::collections::HashSet;
 use std::fmt::Debug;
@@ -41,25 +43,39 @@ struct Following<S> {
     listing: Option<HashSet<ObjectKey>>,
 }
 
-/// What is there and what changes, for ever: a watch that fails begins anew after a growing pause.
-pub(super) fn follow<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = Seen<K>> + Send
+/// What is there and what changes, for ever: a watch that fails begins anew after a growing pause. What an object was stays, where what it
+/// has become can't be understood.
+pub(super) fn follow<K>(client: &Client, config: watcher::Config) -> impl Stream<Item = Seen<K>> + Send + use<K>
 where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+    K: Resource<DynamicType = ()> + DeserializeOwned + Send,
 {
-    let events = watcher(api, config).default_backoff().boxed();
+    let events = watched::watch(client, &ApiResource::erase::<K>(&()), config);
+    told(events, K::kind(&()).into_owned()).filter_map(|seen| async {
+        Some(match seen {
+            Seen::Is(key, object) => Seen::Is(key, Box::new(watched::parse(*object)?)),
+            Seen::Gone(key) => Seen::Gone(key),
+            Seen::Listed => Seen::Listed,
+        })
+    })
+}
+
+fn told(
+    events: BoxStream<'static, watcher::Result<watcher::Event<DynamicObject>>>,
+    kind: String,
+) -> BoxStream<'static, Seen<DynamicObject>> {
     let following = Following { events, there: HashSet::new(), listing: None };
-    let batches = stream::unfold(following, |mut following| async move {
+    let batches = stream::unfold((following, kind), |(mut following, kind)| async move {
         let event = following.events.next().await?;
         let seen = match event {
             Ok(event) => following.take(event),
             Err(error) => {
-                tracing::warn!(kind = %K::kind(&()), %error, "a watch has failed and begins anew");
+                tracing::warn!(%kind, %error, "a watch has failed and begins anew");
                 Vec::new()
             }
         };
-        Some((stream::iter(seen), following))
+        Some((stream::iter(seen), (following, kind)))
     });
-    batches.flatten()
+    batches.flatten().boxed()
 }
 
 impl<S> Following<S> {

@@ -12,7 +12,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher;
-use kube::{Api, Client, Resource};
+use kube::{Client, Resource};
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
@@ -40,7 +40,7 @@ pub(super) enum Sight {
 pub(super) fn look(client: &Client) -> SelectAll<BoxStream<'static, Sight>> {
     let owners = Arc::new(Mutex::new(Owners::new(client.clone())));
     let labelled = watcher::Config::default().labels(POLICY);
-    let pods = follow::<Pod>(Api::all(client.clone()), labelled).then(move |seen| {
+    let pods = follow::<Pod>(client, labelled).then(move |seen| {
         let owners = Arc::clone(&owners);
         async move {
             match seen {
@@ -54,29 +54,29 @@ pub(super) fn look(client: &Client) -> SelectAll<BoxStream<'static, Sight>> {
         }
     });
     let all = watcher::Config::default;
-    let nodes = follow::<Node>(Api::all(client.clone()), all()).map(|seen| match seen {
+    let nodes = follow::<Node>(client, all()).map(|seen| match seen {
         Seen::Is(key, node) => Sight::Node(key.name, Some(is_ready(&node))),
         Seen::Gone(key) => Sight::Node(key.name, None),
         Seen::Listed => Sight::Listed,
     });
-    let policies = follow::<StatePolicy>(Api::all(client.clone()), all()).map(|seen| match seen {
+    let policies = follow::<StatePolicy>(client, all()).map(|seen| match seen {
         Seen::Is(key, policy) => Sight::Policy(named(key), Some(PolicyFacts::from(&*policy))),
         Seen::Gone(key) => Sight::Policy(named(key), None),
         Seen::Listed => Sight::Listed,
     });
-    let deployments = follow::<Deployment>(Api::all(client.clone()), all()).map(|seen| match seen {
+    let deployments = follow::<Deployment>(client, all()).map(|seen| match seen {
         Seen::Is(key, deployment) => Sight::Replicas(named(key), Some(replicas(&deployment))),
         Seen::Gone(key) => Sight::Replicas(named(key), None),
         Seen::Listed => Sight::Listed,
     });
-    let records = follow::<StateLineage>(Api::all(client.clone()), all()).map(|seen| match seen {
+    let records = follow::<StateLineage>(client, all()).map(|seen| match seen {
         Seen::Is(key, record) if record.meta().deletion_timestamp.is_some() => Sight::Record(named(key), None),
         Seen::Is(key, record) => Sight::Record(named(key), RecordFacts::of(&record)),
         Seen::Gone(key) => Sight::Record(named(key), None),
         Seen::Listed => Sight::Listed,
     });
     // no more than their names: what is wrong with one is told by whoever opens it
-    let repositories = follow::<PartialObjectMeta<StateRepository>>(Api::all(client.clone()), all()).map(|seen| match seen {
+    let repositories = follow::<PartialObjectMeta<StateRepository>>(client, all()).map(|seen| match seen {
         Seen::Is(key, _) => Sight::Repository(named(key), true),
         Seen::Gone(key) => Sight::Repository(named(key), false),
         Seen::Listed => Sight::Listed,
