@@ -51,7 +51,7 @@ fn whatever_is_done_to_a_file_between_two_clones_is_captured() {
         let edits: u64 = files.iter().map(|file| file.done).sum();
         eprintln!("{}: {edits} edits in {rounds} rounds; {} of {} MiB were read", mounted.kind, read >> 20, all >> 20);
         assert!(edits > rounds * 30, "{edits} edits are not enough to prove anything");
-        assert!(read < all / 2, "read {read} of {all} bytes");
+        assert!(read < all / 5 * 3, "read {read} of {all} bytes");
     });
 }
 
