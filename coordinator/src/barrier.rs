@@ -19,8 +19,8 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// From the first member's rest to the last's; a member's own policy may allow it less.
-const PAUSE: Duration = Duration::from_secs(20);
+/// From the first member's rest to the last's at most; a member's own policy may allow it less.
+pub(crate) const PAUSE: Duration = Duration::from_secs(20);
 /// Kept of the time there is, to make durable what was cut.
 const SEAL_SHARE: u32 = 2;
 
@@ -37,6 +37,15 @@ pub(crate) struct Barriers {
     /// A member can be in one at a time.
     pub(crate) turn: Mutex<()>,
     progress: watch::Sender<Underway>,
+}
+
+/// How long a barrier may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Within {
+    /// All of it ends here.
+    pub(crate) until: Instant,
+    /// Members are at rest for so long at most.
+    pub(crate) pause: Duration,
 }
 
 /// What became of a barrier.
@@ -78,14 +87,15 @@ impl Barriers {
     pub(crate) async fn run<C, F: Future<Output = Result<C, C>>>(
         &self,
         mut enlisted: Enlisted,
-        until: Instant,
+        within: Within,
         stop: &CancellationToken,
         shown: &mut Shown<'_>,
         commit: impl FnOnce(Cut) -> F,
     ) -> Ended<C> {
         let id = BarrierId { epoch: self.epoch, number: self.numbers.fetch_add(1, Ordering::Relaxed) + 1 };
+        let until = within.until;
         let left = until.saturating_duration_since(Instant::now());
-        let limits = Limits { prepare: left / SEAL_SHARE, pause: PAUSE, seal: left / SEAL_SHARE };
+        let limits = Limits { prepare: left / SEAL_SHARE, pause: within.pause.min(PAUSE), seal: left / SEAL_SHARE };
         let members = enlisted.members().clone();
         shown.progress.members = u32::try_from(members.len()).unwrap_or(u32::MAX);
         let (mut barrier, mut actions) = Barrier::begin(self.clock.monotonic(), id, members, limits);

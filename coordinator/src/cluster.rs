@@ -16,6 +16,7 @@
 //!     watched       stores that follow the cluster's objects, and bells
 //!     pki           the authority and its certificates
 //!     repositories  StateRepositories become coordinators
+//!     snapshots     StateSnapshots are taken
 //!     sweep         the look at everything: audit, lineages, policies, and what their statuses say
 //!     gates, events, conditions, metrics, http    what is told
 //! ```
@@ -29,6 +30,9 @@ mod front;
 mod gates;
 mod http;
 mod identity;
+#[cfg(test)]
+#[path = "../tests/kit/mod.rs"]
+mod kit;
 #[cfg(test)]
 #[path = "../tests/kube_kit/mod.rs"]
 mod kube_kit;
@@ -44,6 +48,7 @@ mod rights;
 mod settings;
 mod signals;
 mod slots;
+mod snapshots;
 mod sweep;
 mod term;
 mod waiting;

@@ -13,6 +13,10 @@
 //!   status    the one place where errors become answers
 //! ```
 
+// what the tests share names this crate as others do
+#[cfg(all(test, feature = "kubernetes"))]
+extern crate self as holdfast_coordinator;
+
 mod access;
 mod barrier;
 mod board;

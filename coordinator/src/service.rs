@@ -18,7 +18,7 @@ mod file;
 mod lineage;
 mod object;
 mod restore;
-mod snapshot;
+pub(crate) mod snapshot;
 
 /// Longest message that is taken, but for objects.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 1 << 20;

@@ -47,6 +47,8 @@ const RULES: &[Rule] = &[
     all(HOLDFAST, "statepolicies", &["patch"]).part("status"),
     all(HOLDFAST, "staterepositories", WATCH),
     all(HOLDFAST, "staterepositories", &["patch"]).part("status"),
+    all(HOLDFAST, "statesnapshots", WATCH),
+    all(HOLDFAST, "statesnapshots", &["patch"]).part("status"),
     all(HOLDFAST, "statelineages", &["get", "list", "watch", "create", "patch", "delete"]),
     all(HOLDFAST, "statelineages", &["patch"]).part("status"),
     all("", "pods", &["get", "list", "watch", "patch"]),

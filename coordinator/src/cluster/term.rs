@@ -9,6 +9,7 @@ use super::pki::places::{CONFIGURATION, InCluster};
 use super::pki::{AUTHORITY, Names, Now, Pki, Shown};
 use super::repositories::{self, open};
 use super::settings::Settings;
+use super::snapshots;
 use super::sweep::{self, Objects, Sweep};
 use super::watched::{Bell, follow};
 use super::{Cluster, ClusterConfig, Holds, Repositories, gates};
@@ -72,6 +73,7 @@ pub(crate) async fn run(term: Term, stop: CancellationToken) -> anyhow::Result<(
     });
     let table = term.repositories(&mut tasks, &stop, &bells);
     term.sweep(&mut tasks, &stop, &bells, &stores, &table, events.clone());
+    term.snapshots(&mut tasks, &stop, &stores, &table, events.clone());
     // nothing is restored in place yet, so nothing is held
     let (_held, holds) = watch::channel(Holds::default());
     let cluster = Cluster::new(ClusterConfig { client: term.client.clone(), repositories: table, holds });
@@ -199,6 +201,33 @@ impl Term {
         let (bell, stop) = (bells.sweep.clone(), stop.clone());
         tasks.spawn(async move {
             stop.run_until_cancelled(sweep::run(sweep, bell)).await;
+            Ok(())
+        });
+    }
+}
+
+impl Term {
+    fn snapshots(
+        &self,
+        tasks: &mut JoinSet<anyhow::Result<()>>,
+        stop: &CancellationToken,
+        objects: &Objects,
+        repositories: &watch::Receiver<Repositories>,
+        events: Events,
+    ) {
+        let context = Arc::new(snapshots::Context {
+            client: self.client.clone(),
+            clock: self.clock,
+            metrics: self.metrics.clone(),
+            events,
+            repositories: repositories.clone(),
+            objects: objects.clone(),
+            system: self.settings.namespace.clone(),
+            pauses: Default::default(),
+        });
+        let running = snapshots::run(context, stop.clone());
+        tasks.spawn(async move {
+            running.await;
             Ok(())
         });
     }

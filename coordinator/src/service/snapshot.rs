@@ -25,6 +25,8 @@ use tonic::{Request, Response, Status};
 
 mod take;
 
+pub(crate) use take::Terms;
+
 /// Snapshots of a page, by default and at most.
 const SNAPSHOTS: (usize, usize) = (50, 500);
 /// Members that are read at once.
@@ -34,11 +36,7 @@ const READS: usize = 8;
 impl SnapshotService for Api {
     async fn create_snapshot(&self, request: Request<CreateSnapshotRequest>) -> Result<Response<Snapshot>, Status> {
         let within = within(deadline(&request));
-        let request = request.into_inner();
-        // between its pins and its creation a snapshot must not be left alone
-        let api = self.clone();
-        let task = self.shared.tasks.spawn(async move { api.take(request, within).await });
-        task.await.map_err(|_| status::lost())?.map(Response::new)
+        self.taken(request.into_inner(), Terms::within(within)).await.map(Response::new)
     }
 
     async fn get_snapshot(&self, request: Request<GetSnapshotRequest>) -> Result<Response<Snapshot>, Status> {
@@ -169,6 +167,14 @@ impl Watcher {
 }
 
 impl Api {
+    /// Takes a snapshot; whoever asked for it may go away meanwhile.
+    pub(crate) async fn taken(&self, request: CreateSnapshotRequest, terms: Terms) -> Result<Snapshot, Status> {
+        // between its pins and its creation a snapshot must not be left alone
+        let api = self.clone();
+        let task = self.shared.tasks.spawn(async move { api.take(request, terms).await });
+        task.await.map_err(|_| status::lost())?
+    }
+
     /// A snapshot as the register has it.
     async fn in_short(&self, snapshot: &store::Snapshot) -> Result<Snapshot, Status> {
         let mut names: BTreeMap<DomainId, String> = BTreeMap::new();

@@ -216,6 +216,11 @@ pub struct Agent {
 
 impl Agent {
     pub async fn open(channel: Channel, lineage: &str, instance: u8) -> Result<Self, Status> {
+        Self::open_as(channel, lineage, instance, false).await
+    }
+
+    /// As [`open`](Self::open), and whether it follows the orders of barriers.
+    pub async fn open_as(channel: Channel, lineage: &str, instance: u8, barriers: bool) -> Result<Self, Status> {
         let (out, events) = mpsc::channel(16);
         let hello = v1::Hello {
             protocol: holdfast_proto::AGENT_PROTOCOL,
@@ -224,7 +229,7 @@ impl Agent {
             holder: format!("agent {instance}"),
             instance: vec![instance; 16].into(),
             resume: String::new(),
-            barriers: false,
+            barriers,
         };
         out.send(SessionRequest { event: Some(Event::Hello(hello)) }).await.unwrap();
         let mut commands = AgentServiceClient::new(channel).session(ReceiverStream::new(events)).await?.into_inner();

@@ -2,7 +2,7 @@
 //! Taking a snapshot: choose, bring to one moment, pin, commit.
 
 use super::Api;
-use crate::barrier::{Cut, Ended};
+use crate::barrier::{Cut, Ended, PAUSE, Within};
 use crate::catalog::{Key, Place};
 use crate::status;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -29,6 +29,24 @@ const REQUEST_ID_MAX: usize = 64;
 const LABEL_MAX: usize = 256;
 const LABELS_MAX: usize = 64;
 
+/// How a snapshot is to be taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    /// All of it takes no longer.
+    pub(crate) within: Duration,
+    /// Its members are at rest for so long at most.
+    pub(crate) pause: Duration,
+    /// If its name is taken, another is made of it.
+    pub(crate) rename: bool,
+}
+
+impl Terms {
+    /// As long as it takes, within a time; a name that is taken is refused.
+    pub(super) const fn within(within: Duration) -> Self {
+        Self { within, pause: PAUSE, rename: false }
+    }
+}
+
 /// A checkpoint that was chosen, and whether an agent made it for this snapshot.
 struct Chosen {
     place: Place,
@@ -42,23 +60,18 @@ const BARRIERS: u32 = 3;
 
 impl Api {
     /// Takes a snapshot: all or nothing.
-    pub(super) async fn take(&self, request: CreateSnapshotRequest, within: Duration) -> Result<Snapshot, Status> {
+    pub(super) async fn take(&self, request: CreateSnapshotRequest, terms: Terms) -> Result<Snapshot, Status> {
         check(&request)?;
-        let snapshots = &self.shared.board.snapshots;
         let id = match request.request_id.as_str() {
             "" => SnapshotId::new(self.shared.random_id()?),
             text => self.shared.board.id_of_request(text),
         };
-        if let Some((before, deleted)) = snapshots.by_id(id).await.map_err(status::store)? {
-            return match deleted {
-                true => {
-                    Err(status::about(Reason::Deleted, "this request's snapshot was deleted since", "snapshot", id.to_string()))
-                }
-                false => self.in_full(&before).await,
-            };
+        if let Some(before) = self.by_id(id).await? {
+            return Ok(before);
         }
         let places = self.selected(&request).await?;
-        let until = Instant::now() + within;
+        let until = Instant::now() + terms.within;
+        let within = Within { until, pause: terms.pause };
         // a member takes part in one barrier at a time
         let _turn = tokio::time::timeout_at(until, self.shared.barriers.turn.lock()).await.map_err(|_| status::too_late())?;
         let mut shown = self.shared.barriers.show(id, &request.name);
@@ -72,16 +85,16 @@ impl Api {
                 return Err(broken(why, all));
             }
             if members.is_empty() {
-                return self.commit(&Wish { id, request, until, cut: None }, all).await;
+                return self.commit(&Wish { id, request, rename: terms.rename, until, cut: None }, all).await;
             }
             let commit = |cut| async move {
-                let wish = Wish { id, request, until, cut: Some(cut) };
+                let wish = Wish { id, request, rename: terms.rename, until, cut: Some(cut) };
                 match self.commit(&wish, all).await {
                     Ok(snapshot) => Ok(Ok(snapshot)),
                     Err(status) => Err(Err(status)),
                 }
             };
-            match self.shared.barriers.run(enlisted, until, &self.stop, &mut shown, commit).await {
+            match self.shared.barriers.run(enlisted, within, &self.stop, &mut shown, commit).await {
                 Ended::Reached(made) => return made,
                 Ended::Broken(why) if tries < BARRIERS && may_help(&why) && Instant::now() < until => {
                     tracing::info!(?why, tries, "a barrier was broken; trying again");
@@ -91,6 +104,22 @@ impl Api {
             }
         }
         Err(status::too_late())
+    }
+
+    /// The snapshot that a request has made before, if it has.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) async fn made(&self, request: &str) -> Result<Option<Snapshot>, Status> {
+        self.by_id(self.shared.board.id_of_request(request)).await
+    }
+
+    async fn by_id(&self, id: SnapshotId) -> Result<Option<Snapshot>, Status> {
+        match self.shared.board.snapshots.by_id(id).await.map_err(status::store)? {
+            None => Ok(None),
+            Some((_, true)) => {
+                Err(status::about(Reason::Deleted, "this request's snapshot was deleted since", "snapshot", id.to_string()))
+            }
+            Some((before, false)) => self.in_full(&before).await.map(Some),
+        }
     }
 
     /// Chooses for those who took part in no barrier, and makes the set visible.
@@ -184,6 +213,7 @@ impl Api {
 struct Wish<'a> {
     id: SnapshotId,
     request: &'a CreateSnapshotRequest,
+    rename: bool,
     until: Instant,
     /// What a barrier gave.
     cut: Option<Cut>,
@@ -236,7 +266,7 @@ fn proposal(wish: &Wish<'_>, created: Timestamp, chosen: &[Chosen]) -> Proposal 
     members.sort_by(|one, two| one.name.cmp(&two.name));
     Proposal {
         id,
-        rename: request.name.is_empty(),
+        rename: wish.rename || request.name.is_empty(),
         name: if request.name.is_empty() { name_of(created) } else { request.name.clone() },
         created,
         consistency: consistency(wish, chosen.len()),

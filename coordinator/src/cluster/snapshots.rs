@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: Apache-2.0
+//! StateSnapshots: each is taken once, by a barrier over the replicas that it selects, and told from its beginning to its end.
+//!
+//! The snapshot's id follows from the object's UID: whoever leads after a leader that was lost finds what that one has made, or takes it. What passes
+//! (an agent that is away, a barrier that was broken) is tried again until the object's deadline; what only another object could get around fails it at
+//! once. There is no finalizer: deleting the object deletes nothing in the store.
+
+use super::conditions::{self, Saying, Truth};
+use super::events::{Events, News};
+use super::metrics::Metrics;
+use super::repositories::{domain_of, key_of};
+use super::sweep::Objects;
+use super::watched::full_name;
+use super::{Repositories, RepositoryKey, RepositoryState};
+use crate::Coordinator;
+use crate::clock::Clock;
+use crate::service::snapshot::Terms;
+use futures::StreamExt;
+use holdfast_api::quantity::parse_duration;
+use holdfast_api::snapshot::PhaseStatus;
+use holdfast_api::{StateSnapshot, StateSnapshotSpec, StateSnapshotStatus, labels};
+use holdfast_core::time::Monotonic;
+use holdfast_proto::problem::{Problem, Reason};
+use holdfast_proto::v1::{CreateSnapshotRequest, LineageRef, Snapshot};
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use kube::api::Api;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::{Action, Controller};
+use kube::runtime::watcher;
+use kube::{Client, Resource, ResourceExt};
+use select::{Hindrance, Replica, Selection, Sight, Workload};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+mod select;
+mod tell;
+#[cfg(test)]
+mod tests;
+
+/// Snapshots that are seen to at once; those of one repository are taken one after the other.
+const AT_ONCE: u16 = 16;
+/// What is in the way is looked at again after this, twice as long each time, up to the last.
+const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+/// What is remembered of objects that went before they were settled.
+const REMEMBERED_MAX: usize = 1024;
+/// The condition of a StateSnapshot.
+const SUCCEEDED: &str = "Succeeded";
+/// Longest name in the repository, without what tells it from others of the same name.
+const NAME_MAX: usize = 100;
+
+/// What the controller works with.
+pub(crate) struct Context {
+    pub(crate) client: Client,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Metrics,
+    pub(crate) events: Events,
+    pub(crate) repositories: watch::Receiver<Repositories>,
+    pub(crate) objects: Objects,
+    /// Holdfast's own namespace.
+    pub(crate) system: String,
+    pub(crate) pauses: Mutex<HashMap<String, Pause>>,
+}
+
+/// An object that is tried again: how often it was, and not before when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pause {
+    tries: u32,
+    until: Monotonic,
+}
+
+/// Reconciles until `stop`. What is being taken then is waited for, or called off, by the repository's coordinator.
+pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) {
+    let api: Api<DeserializeGuard<StateSnapshot>> = Api::all(context.client.clone());
+    let controlled = async {
+        context.objects.listed().await;
+        Controller::new(api, watcher::Config::default())
+            .with_config(kube::runtime::Config::default().concurrency(AT_ONCE))
+            .run(reconcile, on_error, Arc::clone(&context))
+            .for_each(|done| async {
+                if let Err(kube::runtime::controller::Error::QueueError(error)) = done {
+                    tracing::warn!(%error, "a watch was interrupted");
+                }
+            })
+            .await;
+    };
+    stop.run_until_cancelled(controlled).await;
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "as the controller calls it")]
+fn on_error(object: Arc<DeserializeGuard<StateSnapshot>>, error: &kube::Error, context: Arc<Context>) -> Action {
+    context.metrics.reconcile_failed("StateSnapshot");
+    tracing::warn!(snapshot = full_name(&*object), %error, "a StateSnapshot could not be looked after");
+    Action::requeue(context.put_off(&object.uid().unwrap_or_default()))
+}
+
+async fn reconcile(object: Arc<DeserializeGuard<StateSnapshot>>, context: Arc<Context>) -> Result<Action, kube::Error> {
+    let object = match &object.0 {
+        Ok(object) => object,
+        Err(error) => {
+            tracing::error!(snapshot = full_name(&*object), error = %error.error, "a StateSnapshot can't be understood");
+            context.metrics.not_understood("StateSnapshot");
+            return Ok(Action::await_change());
+        }
+    };
+    if is_over(object) {
+        return Ok(Action::await_change());
+    }
+    let uid = object.uid().unwrap_or_default();
+    if let Some(left) = context.waits(&uid) {
+        return Ok(Action::requeue(left));
+    }
+    // what is cached may be older than what was written a moment ago
+    let api: Api<StateSnapshot> = Api::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
+    let present = api.get_opt(&object.name_any()).await?;
+    match present.filter(|present| present.uid() == object.uid() && !is_over(present)) {
+        Some(object) => context.see_to(object, &uid).await,
+        None => Ok(Action::await_change()),
+    }
+}
+
+/// Whether nothing is left to be done for it.
+fn is_over(object: &StateSnapshot) -> bool {
+    let settled = object.status.as_ref().and_then(|status| conditions::find(&status.conditions, SUCCEEDED));
+    object.metadata.deletion_timestamp.is_some() || settled.is_some_and(|settled| settled.status != "Unknown")
+}
+
+/// The times of a spec: all that it may take, and the longest pause.
+fn times(spec: &StateSnapshotSpec) -> Result<(Duration, Duration), Hindrance> {
+    let time = |field: &str, text: &str| {
+        parse_duration(text).filter(|time| !time.is_zero()).ok_or_else(|| {
+            Hindrance::lasting(
+                "Invalid",
+                format!("{field} {text:?} is not a time: write for example 10s, in another StateSnapshot"),
+            )
+        })
+    };
+    Ok((time("deadline", &spec.deadline.0)?, time("pauseBudget", &spec.pause_budget.0)?))
+}
+
+/// What names the snapshot of an object, however often it is tried, and by whomever.
+fn request_of(uid: &str) -> String {
+    format!("statesnapshot {uid}")
+}
+
+impl Context {
+    /// Takes it, or says why it is not there yet, or never will be.
+    async fn see_to(&self, object: StateSnapshot, uid: &str) -> Result<Action, kube::Error> {
+        let mut teller = tell::Teller::new(self, object);
+        let (all, pause) = match times(&teller.object.spec) {
+            Ok(times) => times,
+            Err(why) => return self.fail(teller, &why, uid).await,
+        };
+        let began = teller.begin().await?;
+        let left = all.saturating_sub(self.clock.now().since(began));
+        match self.attempt(&mut teller, left, pause).await? {
+            Ok(status) => {
+                let note = tell::in_words(&status);
+                teller.settle(status, &Saying::new(SUCCEEDED, true, "Taken", note.clone())).await?;
+                self.events.tell(News::normal(teller.object.object_ref(&()), "SnapshotTaken", "Snapshot", note));
+                self.forget(uid);
+                Ok(Action::await_change())
+            }
+            Err(why) if !why.passes => self.fail(teller, &why, uid).await,
+            Err(why) if all <= self.clock.now().since(began) => {
+                let message = format!("it could not be taken within {}: {}", teller.object.spec.deadline.0, why.message);
+                self.fail(teller, &Hindrance::lasting("DeadlineExceeded", message), uid).await
+            }
+            Err(why) => {
+                let status = StateSnapshotStatus { phase: Some(PhaseStatus::Waiting), ..teller.status() };
+                teller.settle(status, &Saying::new(SUCCEEDED, Truth::Unknown, why.reason, why.message.clone())).await?;
+                self.events.tell(News::warning(teller.object.object_ref(&()), "SnapshotDelayed", "Snapshot", why.message));
+                // the last try is at the deadline
+                let rest = all.saturating_sub(self.clock.now().since(began));
+                Ok(Action::requeue(self.put_off(uid).min(rest)))
+            }
+        }
+    }
+
+    async fn fail(&self, mut teller: tell::Teller<'_>, why: &Hindrance, uid: &str) -> Result<Action, kube::Error> {
+        let status = StateSnapshotStatus { phase: Some(PhaseStatus::Failed), ..teller.status() };
+        teller.settle(status, &Saying::new(SUCCEEDED, false, why.reason, why.message.clone())).await?;
+        self.events.tell(News::warning(teller.object.object_ref(&()), "SnapshotFailed", "Snapshot", why.message.clone()));
+        self.forget(uid);
+        Ok(Action::await_change())
+    }
+
+    /// One try: what an earlier one has made, or else what is made now.
+    async fn attempt(
+        &self,
+        teller: &mut tell::Teller<'_>,
+        left: Duration,
+        pause: Duration,
+    ) -> Result<Result<StateSnapshotStatus, Hindrance>, kube::Error> {
+        let request_id = request_of(&teller.object.uid().unwrap_or_default());
+        let before = teller.status().repository.and_then(|name| name.parse::<RepositoryKey>().ok());
+        if let Some(key) = before {
+            // whoever has written this may have taken it, too
+            let made = match self.coordinator(&key) {
+                Ok(coordinator) => coordinator.api().made(&request_id).await.map_err(|status| hindrance(&status)),
+                Err(why) => Err(why),
+            };
+            match made {
+                Ok(None) => {}
+                Ok(Some(snapshot)) => return Ok(Ok(self.told(&snapshot, &key, teller.status()))),
+                Err(why) => return Ok(Err(why)),
+            }
+        }
+        if left.is_zero() {
+            return Ok(Err(teller.standing()));
+        }
+        let (selection, coordinator) = match self.selected(&teller.object).await? {
+            Ok(selected) => selected,
+            Err(why) => return Ok(Err(why)),
+        };
+        let Selection { repository, replicas } = selection;
+        let domain = self.objects.repositories.find(|object| key_of(object) == repository).map(|object| domain_of(&object));
+        let Some(domain) = domain else {
+            return Ok(Err(Hindrance::passing("RepositoryNotReady", format!("there is no StateRepository {repository}"))));
+        };
+        let lineage = |replica: &Replica| LineageRef { domain: domain.clone(), lineage: replica.lineage.clone() };
+        let request = CreateSnapshotRequest {
+            name: name_of(&teller.object),
+            lineages: replicas.iter().map(lineage).collect(),
+            labels: labels_of(&teller.object),
+            request_id,
+            // each member's quality is told
+            accept_fuzzy: true,
+            ..CreateSnapshotRequest::default()
+        };
+        teller.announce(&repository).await?;
+        let terms = Terms { within: left, pause, rename: true };
+        let taken = self.take(&coordinator, request, terms, teller).await;
+        Ok(taken.map(|snapshot| self.told(&snapshot, &repository, teller.status())).map_err(|status| hindrance(&status)))
+    }
+
+    /// Takes it, and tells how far that is.
+    async fn take(
+        &self,
+        coordinator: &Coordinator,
+        request: CreateSnapshotRequest,
+        terms: Terms,
+        teller: &mut tell::Teller<'_>,
+    ) -> Result<Snapshot, Status> {
+        let id = coordinator.shared().board.id_of_request(&request.request_id);
+        let mut underway = coordinator.shared().barriers.watch();
+        let api = coordinator.api();
+        let mut taking = std::pin::pin!(api.taken(request, terms));
+        loop {
+            tokio::select! {
+                biased;
+                taken = &mut taking => return taken,
+                Ok(()) = underway.changed() => {
+                    let phase = underway.borrow_and_update().get(&id).and_then(|progress| tell::phase(&progress.phase));
+                    if let Some(phase) = phase {
+                        teller.progress(phase).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The replicas that are meant, and the coordinator of their repository.
+    async fn selected(&self, object: &StateSnapshot) -> Result<Result<(Selection, Coordinator), Hindrance>, kube::Error> {
+        let own = object.namespace().unwrap_or_default();
+        let sight = Sight {
+            policies: self.objects.policies.state(),
+            lineages: self.objects.lineages.state(),
+            pods: self.objects.pods.state(),
+        };
+        let chosen = select::namespaces(&object.spec, &own, &self.system)
+            .and_then(|namespaces| select::policies(&object.spec, &namespaces, &sight));
+        let chosen = match chosen {
+            Ok(chosen) => chosen,
+            Err(why) => return Ok(Err(why)),
+        };
+        let wanted = self.wanted(select::doubtful(&chosen, &sight)).await?;
+        let ready = || {
+            let mut selection = select::replicas(&chosen, &sight, &wanted)?;
+            let coordinator = self.coordinator(&selection.repository)?;
+            selection.replicas = present(selection.replicas, &coordinator)?;
+            Ok((selection, coordinator))
+        };
+        Ok(ready())
+    }
+
+    /// How many replicas workloads are to have.
+    async fn wanted(&self, workloads: BTreeSet<Workload>) -> Result<BTreeMap<Workload, i32>, kube::Error> {
+        let mut wanted = BTreeMap::new();
+        for workload in workloads {
+            let (namespace, kind, name) = &workload;
+            let replicas = match kind.as_str() {
+                "Deployment" => {
+                    let found = Api::<Deployment>::namespaced(self.client.clone(), namespace).get_opt(name).await?;
+                    found.map(|found| found.spec.and_then(|spec| spec.replicas))
+                }
+                "StatefulSet" => {
+                    let found = Api::<StatefulSet>::namespaced(self.client.clone(), namespace).get_opt(name).await?;
+                    found.map(|found| found.spec.and_then(|spec| spec.replicas))
+                }
+                // of others, a replica without a pod has ended
+                _ => None,
+            };
+            if let Some(replicas) = replicas {
+                wanted.insert(workload, replicas.unwrap_or(1));
+            }
+        }
+        Ok(wanted)
+    }
+
+    fn coordinator(&self, key: &RepositoryKey) -> Result<Coordinator, Hindrance> {
+        let not_ready =
+            |why: &str| Hindrance::passing("RepositoryNotReady", format!("StateRepository {key} can't be used: {why}"));
+        match self.repositories.borrow().get(key) {
+            Some(RepositoryState::Ready(coordinator)) => Ok(coordinator.clone()),
+            Some(RepositoryState::NotReady(why)) => Err(not_ready(why)),
+            None => Err(not_ready("it does not exist, or was not looked at yet")),
+        }
+    }
+
+    fn told(&self, snapshot: &Snapshot, repository: &RepositoryKey, before: StateSnapshotStatus) -> StateSnapshotStatus {
+        let of = |name: &str| {
+            let is = |object: &holdfast_api::StateLineage| {
+                object.spec.lineage == name
+                    && RepositoryKey::new(object.namespace().unwrap_or_default(), object.spec.repository.clone()) == *repository
+            };
+            self.objects.lineages.find(is).map_or_else(|| name.to_owned(), |object| object.name_any())
+        };
+        tell::taken(snapshot, repository, &of, before)
+    }
+
+    fn pauses(&self) -> std::sync::MutexGuard<'_, HashMap<String, Pause>> {
+        self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long an object still waits: what it was told of itself must not make it be tried at once.
+    fn waits(&self, uid: &str) -> Option<Duration> {
+        let left = self.pauses().get(uid)?.until.since(self.clock.monotonic());
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// After how long to look again.
+    fn put_off(&self, uid: &str) -> Duration {
+        let mut pauses = self.pauses();
+        let tries = pauses.get(uid).map_or(0, |pause| pause.tries);
+        let pause = super::lead::jittered(RETRY.0.saturating_mul(1 << tries.min(10)).min(RETRY.1));
+        let now = self.clock.monotonic();
+        if pauses.len() >= REMEMBERED_MAX {
+            pauses.retain(|_, pause| pause.until > now);
+        }
+        pauses.insert(uid.to_owned(), Pause { tries: tries.saturating_add(1), until: now.plus(pause) });
+        pause
+    }
+
+    fn forget(&self, uid: &str) {
+        self.pauses().remove(uid);
+    }
+}
+
+/// Those that can be members now.
+///
+/// # Errors
+/// If an application may be at work that nobody can bring to rest: without its agent only an older state of it could be had.
+fn present(replicas: Vec<Replica>, coordinator: &Coordinator) -> Result<Vec<Replica>, Hindrance> {
+    let seen = coordinator.seen();
+    let is_away = |replica: &&Replica| replica.runs.is_some() && !seen.contains_key(&replica.lineage);
+    let away: Vec<&str> = replicas.iter().filter(is_away).filter_map(|replica| replica.runs.as_deref()).collect();
+    if let Some(first) = away.first() {
+        let message = format!("the agents of {} running pods are not connected, {first}'s among them", away.len());
+        return Err(Hindrance::passing("AgentAway", message));
+    }
+    let is_there = |replica: &Replica| replica.stored || seen.contains_key(&replica.lineage);
+    let there: Vec<Replica> = replicas.into_iter().filter(is_there).collect();
+    match there.is_empty() {
+        true => Err(Hindrance::passing("NothingStored", "of no replica anything is durable yet")),
+        false => Ok(there),
+    }
+}
+
+/// Its name in the repository.
+fn name_of(object: &StateSnapshot) -> String {
+    let mut name = object.name_any();
+    name.truncate(name.floor_char_boundary(NAME_MAX));
+    name
+}
+
+/// What tells people in the repository whose snapshot it is.
+fn labels_of(object: &StateSnapshot) -> BTreeMap<String, String> {
+    let namespace = object.namespace().unwrap_or_default();
+    BTreeMap::from([("holdfast.dev/namespace".to_owned(), namespace), (labels::SNAPSHOT.to_owned(), object.name_any())])
+}
+
+/// What a refusal means for the object.
+fn hindrance(status: &Status) -> Hindrance {
+    let problem = Problem::of(status);
+    let message = status.message().to_owned();
+    match problem.reason {
+        Some(Reason::Deleted) => Hindrance::lasting("Deleted", message),
+        Some(Reason::BarrierFailed | Reason::FlushFailed) => Hindrance::passing("BarrierFailed", message),
+        Some(Reason::DeadlineExceeded) => Hindrance::passing("NotInTime", message),
+        Some(Reason::StoreUnavailable | Reason::StoreRefused) => Hindrance::passing("StoreUnreachable", message),
+        Some(Reason::NoCheckpoint | Reason::NotFound) => Hindrance::passing("NothingStored", message),
+        // a collection that is under way, a session that has ended, a leader that ends
+        _ => Hindrance::passing("NotTaken", message),
+    }
+}

@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which replicas a StateSnapshot holds, or why there is none. Plain functions of what the cluster shows.
+
+use crate::cluster::RepositoryKey;
+use crate::cluster::audit::guard::{Guard, guard, policy};
+use holdfast_api::{StateLineage, StatePolicy, StateSnapshotSpec, labels};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Names in a message.
+const NAMES_MAX: usize = 10;
+
+/// What the cluster shows.
+#[derive(Debug, Default)]
+pub(super) struct Sight {
+    pub(super) policies: Vec<Arc<StatePolicy>>,
+    pub(super) lineages: Vec<Arc<StateLineage>>,
+    pub(super) pods: Vec<Arc<Pod>>,
+}
+
+/// A workload: namespace, kind, name.
+pub(super) type Workload = (String, String, String);
+
+/// Why there is no snapshot, or not yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Hindrance {
+    /// Of the condition, in CamelCase.
+    pub(super) reason: &'static str,
+    /// For people.
+    pub(super) message: String,
+    /// It can pass by itself: it is tried again until the deadline.
+    pub(super) passes: bool,
+}
+
+impl Hindrance {
+    /// Something that only another StateSnapshot can get around.
+    pub(super) fn lasting(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), passes: false }
+    }
+
+    /// Something that can pass by itself.
+    pub(super) fn passing(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { passes: true, ..Self::lasting(reason, message) }
+    }
+}
+
+/// A replica that is to be a member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Replica {
+    pub(super) namespace: String,
+    /// The StateLineage.
+    pub(super) object: String,
+    /// Its name in the repository.
+    pub(super) lineage: String,
+    /// Its application may be at work: it must not be left out of the barrier. The pod's name.
+    pub(super) runs: Option<String>,
+    /// Something of it is durable.
+    pub(super) stored: bool,
+}
+
+/// Replicas of one repository, by (namespace, StateLineage).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Selection {
+    pub(super) repository: RepositoryKey,
+    pub(super) replicas: Vec<Replica>,
+}
+
+/// The namespaces that are meant.
+///
+/// # Errors
+/// If they are not for whoever made the object: the rights in one namespace say nothing of others'.
+pub(super) fn namespaces(spec: &StateSnapshotSpec, own: &str, system: &str) -> Result<BTreeSet<String>, Hindrance> {
+    let asked: BTreeSet<String> = spec.namespaces.iter().cloned().collect();
+    if asked.is_empty() {
+        return Ok(BTreeSet::from([own.to_owned()]));
+    }
+    let others: Vec<&str> = asked.iter().map(String::as_str).filter(|namespace| *namespace != own).collect();
+    if others.is_empty() || own == system {
+        return Ok(asked);
+    }
+    let message = format!(
+        "namespaces {} are others than its own: only a StateSnapshot of namespace {system:?} may hold them; leave out `namespaces`, or create it there",
+        listed(&others)
+    );
+    Err(Hindrance::lasting("NamespaceRefused", message))
+}
+
+/// The policies that are meant, in each of the namespaces, by (namespace, name).
+///
+/// # Errors
+/// If one is nowhere.
+pub(super) fn policies(
+    spec: &StateSnapshotSpec,
+    namespaces: &BTreeSet<String>,
+    sight: &Sight,
+) -> Result<BTreeSet<(String, String)>, Hindrance> {
+    let there: BTreeSet<(String, String)> = sight
+        .policies
+        .iter()
+        .map(|policy| (policy.namespace().unwrap_or_default(), policy.name_any()))
+        .filter(|(namespace, name)| namespaces.contains(namespace) && (spec.everything || spec.policies.contains(name)))
+        .collect();
+    let missing = spec.policies.iter().map(String::as_str).filter(|name| !there.iter().any(|(_, known)| known == name));
+    let missing: Vec<&str> = missing.collect();
+    if missing.is_empty() || spec.everything {
+        return Ok(there);
+    }
+    let message = format!("there is no StatePolicy {} in {}: create it", listed(&missing), listed(&texts(namespaces)));
+    Err(Hindrance::passing("PolicyNotFound", message))
+}
+
+/// Workloads whose replicas have no pod at this moment: whether these belong to it depends on how many there are to be.
+pub(super) fn doubtful(chosen: &BTreeSet<(String, String)>, sight: &Sight) -> BTreeSet<Workload> {
+    let bearers = bearers(sight);
+    let absent = sight.lineages.iter().filter(|lineage| {
+        let namespace = lineage.namespace().unwrap_or_default();
+        chosen.contains(&(namespace.clone(), lineage.spec.policy.clone()))
+            && !bearers.contains_key(&(namespace, lineage.name_any()))
+    });
+    absent.map(|lineage| workload(lineage)).collect()
+}
+
+/// The replicas that are meant.
+///
+/// `wanted` says how many replicas a workload is to have; those that are not in it are gone.
+///
+/// # Errors
+/// If there is none, one is not protected, or they lie in several repositories.
+pub(super) fn replicas(
+    chosen: &BTreeSet<(String, String)>,
+    sight: &Sight,
+    wanted: &BTreeMap<Workload, i32>,
+) -> Result<Selection, Hindrance> {
+    unprotected(chosen, sight)?;
+    let bearers = bearers(sight);
+    let mut found: BTreeMap<RepositoryKey, Vec<Replica>> = BTreeMap::new();
+    for lineage in &sight.lineages {
+        let (namespace, object) = (lineage.namespace().unwrap_or_default(), lineage.name_any());
+        let pod = bearers.get(&(namespace.clone(), object.clone()));
+        let under = pod.and_then(|pod| policy(&pod.metadata)).unwrap_or(&lineage.spec.policy);
+        if !chosen.contains(&(namespace.clone(), under.to_owned())) || !(pod.is_some() || is_wanted(lineage, wanted)) {
+            continue;
+        }
+        let replica = Replica {
+            object,
+            lineage: lineage.spec.lineage.clone(),
+            runs: pod.filter(|pod| runs(pod)).map(|pod| pod.name_any()),
+            stored: lineage.status.as_ref().is_some_and(|status| status.checkpoint.is_some()),
+            namespace: namespace.clone(),
+        };
+        found.entry(RepositoryKey::new(namespace, lineage.spec.repository.clone())).or_default().push(replica);
+    }
+    let several: Vec<String> = found.keys().map(ToString::to_string).collect();
+    match found.pop_first() {
+        None => Err(Hindrance::lasting(
+            "NothingSelected",
+            "no replica is under these policies: label a workload holdfast.dev/policy=NAME first, and wait for its StateLineages",
+        )),
+        Some((repository, mut replicas)) if found.is_empty() => {
+            replicas.sort_by(|one, two| (&one.namespace, &one.object).cmp(&(&two.namespace, &two.object)));
+            Ok(Selection { repository, replicas })
+        }
+        Some(_) => {
+            let names: Vec<&str> = several.iter().map(String::as_str).collect();
+            let message = format!(
+                "the replicas lie in several repositories ({}), and a snapshot becomes visible in one: create a StateSnapshot for each",
+                listed(&names)
+            );
+            Err(Hindrance::lasting("SeveralRepositories", message))
+        }
+    }
+}
+
+/// The pods that run without an agent would be missing in it, and nobody would notice before a restore.
+fn unprotected(chosen: &BTreeSet<(String, String)>, sight: &Sight) -> Result<(), Hindrance> {
+    let bad = sight.pods.iter().filter_map(|pod| {
+        let namespace = pod.namespace().unwrap_or_default();
+        let is_chosen = chosen.contains(&(namespace.clone(), policy(&pod.metadata)?.to_owned()));
+        match guard(pod) {
+            Guard::Unguarded(why) if is_chosen => Some(format!("{namespace}/{}: {why}", pod.name_any())),
+            _ => None,
+        }
+    });
+    let mut bad: Vec<String> = bad.collect();
+    bad.sort();
+    if bad.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = bad.iter().map(String::as_str).collect();
+    let message = format!(
+        "pods run without Holdfast's agent ({}): delete them, so that they are made again, then create another StateSnapshot",
+        listed(&names)
+    );
+    Err(Hindrance::lasting("Unprotected", message))
+}
+
+/// The pods that have a lineage, by (namespace, StateLineage): of two, the one that is not ending.
+fn bearers(sight: &Sight) -> BTreeMap<(String, String), &Arc<Pod>> {
+    let mut found: BTreeMap<(String, String), &Arc<Pod>> = BTreeMap::new();
+    for pod in &sight.pods {
+        let has_ended = matches!(phase(pod), "Succeeded" | "Failed");
+        let Some(lineage) = pod.labels().get(labels::LINEAGE).filter(|_| !has_ended) else { continue };
+        let key = (pod.namespace().unwrap_or_default(), lineage.clone());
+        if found.get(&key).is_none_or(|known| is_ending(known)) {
+            found.insert(key, pod);
+        }
+    }
+    found
+}
+
+fn phase(pod: &Pod) -> &str {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
+}
+
+const fn is_ending(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some()
+}
+
+/// Its gate has let the application begin: a pod is Pending until then.
+fn runs(pod: &Pod) -> bool {
+    phase(pod) == "Running" && !is_ending(pod)
+}
+
+fn workload(lineage: &StateLineage) -> Workload {
+    let of = &lineage.spec.workload;
+    (lineage.namespace().unwrap_or_default(), of.kind.clone(), of.name.clone())
+}
+
+/// Whether a replica without a pod will come back as what it was: its slot is one of those that the workload is to have.
+fn is_wanted(lineage: &StateLineage, wanted: &BTreeMap<Workload, i32>) -> bool {
+    let Some(count) = wanted.get(&workload(lineage)) else { return false };
+    match lineage.spec.slot.parse::<i32>() {
+        Ok(slot) => slot < *count,
+        // shared by all
+        Err(_) => *count > 0,
+    }
+}
+
+fn texts(names: &BTreeSet<String>) -> Vec<&str> {
+    names.iter().map(String::as_str).collect()
+}
+
+/// Names for a message, and how many more there are.
+fn listed(names: &[&str]) -> String {
+    let shown = &names[..names.len().min(NAMES_MAX)];
+    match names.len() - shown.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn spec(spec: Value) -> StateSnapshotSpec {
+        serde_json::from_value(spec).expect("a spec")
+    }
+
+    fn policy_of(namespace: &str, name: &str) -> Arc<StatePolicy> {
+        let object = json!({ "apiVersion": "holdfast.dev/v1alpha1", "kind": "StatePolicy",
+            "metadata": { "name": name, "namespace": namespace }, "spec": { "paths": [] } });
+        Arc::new(serde_json::from_value(object).expect("a policy"))
+    }
+
+    fn lineage(name: &str, slot: &str, policy: &str, repository: &str) -> Arc<StateLineage> {
+        let object = json!({ "apiVersion": "holdfast.dev/v1alpha1", "kind": "StateLineage",
+            "metadata": { "name": format!("{name}-{slot}"), "namespace": "shop" },
+            "spec": { "policy": policy, "repository": repository, "lineage": format!("statefulset/{name}/{slot}"), "slot": slot,
+                "workload": { "kind": "StatefulSet", "name": name } },
+            "status": { "checkpoint": { "sequence": 3, "time": "2026-01-01T00:00:00Z", "quality": "Clean", "bytes": 10 } } });
+        Arc::new(serde_json::from_value(object).expect("a lineage"))
+    }
+
+    fn pod(name: &str, policy: &str, more: Value) -> Arc<Pod> {
+        let mut object = json!({
+            "metadata": { "name": name, "namespace": "shop", "annotations": { "holdfast.dev/injected": "{}" },
+                "labels": { "holdfast.dev/policy": policy, "holdfast.dev/lineage": name } },
+            "spec": { "containers": [], "initContainers": [{ "name": "holdfast-agent", "restartPolicy": "Always" }, { "name": "holdfast-gate" }] },
+            "status": { "phase": "Running" },
+        });
+        json_patch::merge(&mut object, &more);
+        Arc::new(serde_json::from_value(object).expect("a pod"))
+    }
+
+    fn chosen(names: &[&str]) -> BTreeSet<(String, String)> {
+        names.iter().map(|name| ("shop".to_owned(), (*name).to_owned())).collect()
+    }
+
+    fn objects(selection: Result<Selection, Hindrance>) -> Vec<(String, bool)> {
+        selection.expect("selected").replicas.into_iter().map(|replica| (replica.object, replica.runs.is_some())).collect()
+    }
+
+    #[test]
+    fn other_namespaces_are_for_our_own_only() {
+        let asked = |namespaces: Value, own: &str| {
+            let spec = spec(json!({ "everything": true, "namespaces": namespaces }));
+            namespaces_of(&spec, own)
+        };
+        fn namespaces_of(spec: &StateSnapshotSpec, own: &str) -> Result<Vec<String>, &'static str> {
+            namespaces(spec, own, "holdfast-system").map(|found| found.into_iter().collect()).map_err(|why| why.reason)
+        }
+        assert_eq!(asked(json!([]), "shop"), Ok(vec!["shop".to_owned()]));
+        assert_eq!(asked(json!(["shop"]), "shop"), Ok(vec!["shop".to_owned()]));
+        assert_eq!(asked(json!(["shop", "bank"]), "shop"), Err("NamespaceRefused"));
+        assert_eq!(asked(json!(["bank"]), "shop"), Err("NamespaceRefused"), "one other is one too many");
+        assert_eq!(asked(json!(["shop", "bank"]), "holdfast-system"), Ok(vec!["bank".to_owned(), "shop".to_owned()]));
+    }
+
+    #[test]
+    fn a_policy_that_is_nowhere_is_waited_for() {
+        let sight = Sight { policies: vec![policy_of("shop", "web"), policy_of("bank", "db")], ..Sight::default() };
+        let shop = BTreeSet::from(["shop".to_owned()]);
+        let found = |text: Value| policies(&spec(text), &shop, &sight);
+        assert_eq!(found(json!({ "policies": ["web"] })), Ok(chosen(&["web"])));
+        assert_eq!(found(json!({ "everything": true })), Ok(chosen(&["web"])), "another namespace's is none");
+        let missing = found(json!({ "policies": ["web", "db"] })).expect_err("db is elsewhere");
+        assert!(missing.passes && missing.reason == "PolicyNotFound" && missing.message.contains("db"), "{missing:?}");
+    }
+
+    #[test]
+    fn members_have_a_pod_or_are_wanted_back() {
+        let lineages = ["0", "1", "2", "3"].map(|slot| lineage("web", slot, "web", "default"));
+        let mut sight = Sight {
+            lineages: lineages.into(),
+            pods: vec![pod("web-0", "web", json!({})), pod("web-1", "web", json!({ "status": { "phase": "Pending" } }))],
+            ..Sight::default()
+        };
+        let web = ("shop".to_owned(), "StatefulSet".to_owned(), "web".to_owned());
+        assert_eq!(doubtful(&chosen(&["web"]), &sight), BTreeSet::from([web.clone()]));
+        let wanted = BTreeMap::from([(web, 3)]);
+        let all = |sight: &Sight| objects(replicas(&chosen(&["web"]), sight, &wanted));
+        let expected = [("web-0", true), ("web-1", false), ("web-2", false)].map(|(name, runs)| (name.to_owned(), runs));
+        assert_eq!(all(&sight), expected, "the fourth was scaled away, the third comes back, the second waits at its gate");
+        // the heir of a pod that is ending counts, whichever is seen first
+        sight.pods.insert(0, pod("web-0", "web", json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } })));
+        assert_eq!(all(&sight), expected);
+        assert_eq!(
+            replicas(&chosen(&["web"]), &sight, &BTreeMap::new()).expect("two").replicas.len(),
+            2,
+            "a workload that is gone"
+        );
+        let none = replicas(&chosen(&["other"]), &sight, &wanted).expect_err("none");
+        assert!(!none.passes && none.reason == "NothingSelected", "{none:?}");
+    }
+
+    #[test]
+    fn a_pod_is_under_the_policy_that_it_bears() {
+        let sight = Sight {
+            lineages: vec![lineage("web", "0", "before", "default")],
+            pods: vec![pod("web-0", "after", json!({}))],
+            ..Sight::default()
+        };
+        assert_eq!(objects(replicas(&chosen(&["after"]), &sight, &BTreeMap::new())), [("web-0".to_owned(), true)]);
+        assert!(replicas(&chosen(&["before"]), &sight, &BTreeMap::new()).is_err());
+    }
+
+    #[test]
+    fn pods_without_an_agent_fail_it_by_name() {
+        let bare = json!({ "spec": { "initContainers": null } });
+        let sight = Sight {
+            lineages: vec![lineage("web", "0", "web", "default")],
+            pods: vec![pod("web-0", "web", json!({})), pod("web-1", "web", bare)],
+            ..Sight::default()
+        };
+        let refused = replicas(&chosen(&["web"]), &sight, &BTreeMap::new()).expect_err("one is bare");
+        assert!(!refused.passes && refused.reason == "Unprotected", "{refused:?}");
+        assert!(refused.message.contains("shop/web-1") && !refused.message.contains("web-0"), "{refused:?}");
+        assert!(replicas(&chosen(&["other"]), &sight, &BTreeMap::new()).is_err_and(|why| why.reason == "NothingSelected"));
+    }
+
+    #[test]
+    fn one_snapshot_is_in_one_repository() {
+        let sight = Sight {
+            lineages: vec![lineage("web", "0", "web", "default"), lineage("db", "0", "web", "cold")],
+            pods: vec![pod("web-0", "web", json!({})), pod("db-0", "web", json!({}))],
+            ..Sight::default()
+        };
+        let refused = replicas(&chosen(&["web"]), &sight, &BTreeMap::new()).expect_err("two repositories");
+        assert!(refused.reason == "SeveralRepositories" && refused.message.contains("shop/cold, shop/default"), "{refused:?}");
+    }
+}
