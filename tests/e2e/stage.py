@@ -154,7 +154,7 @@ def keep_logs(name):
             (directory / file).write_text(f"{error}\n")
 
     keep("objects.txt", "get", "nodes,deployments,statefulsets,daemonsets,jobs,pods,pvc,leases", "-A", "-o", "wide")
-    keep("holdfast.yaml", "get", "staterepositories,statepolicies,statelineages", "-A", "-o", "yaml")
+    keep("holdfast.yaml", "get", "staterepositories,statepolicies,statelineages,statesnapshots", "-A", "-o", "yaml")
     keep("events.txt", "get", "events", "-A", "--sort-by=.lastTimestamp")
     keep("pods.txt", "describe", "pods", "-A")
     for pod in json.loads(kubectl("get", "pods", "-A", "-o", "json"))["items"]:

@@ -43,7 +43,7 @@ def follow(commands, store):
 def manual(store):
     """Every command of the chapter on Kubernetes in docs/operations.md works as it stands there."""
     steps = chapters()
-    followed = ["Install", "Say where the state goes", "Protect a workload", "Look", "Lose something", "Let go"]
+    followed = ["Install", "Say where the state goes", "Protect a workload", "Look", "Take a snapshot", "Lose something", "Let go"]
     must(all(steps.get(heading) for heading in followed), f"chapters without commands among {list(steps)}")
     must(all(heading in followed or not commands for heading, commands in steps.items()), f"commands that nobody tries among {list(steps)}")
     follow(steps["Install"], store)
@@ -53,6 +53,7 @@ def manual(store):
     follow(steps["Protect a workload"], store)
     ready_pods(SPACE, "web", 2)
     say("          " + follow(steps["Look"], store)[:1500].replace("\n", "\n          "))
+    say("          " + follow(steps["Take a snapshot"], store)[-1500:].replace("\n", "\n          "))
     follow(steps["Lose something"], store)
     ready_pods(SPACE, "web", 2)
     follow(steps["Let go"], store)

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One moment of several replicas: StateSnapshots, what they say, and the bytes that come back."""
+import stage
+from app import log, policy, ready_pods, template, workload, written
+from calls import call, field, fields
+from kube import apply, condition, get, items, kubectl, must, name_of, pods, say, until
+from scenario import scenario
+
+SPACE = "moments"
+STILL = {"consistency": {"mode": "Freeze", "pauseBudget": "5s"}}
+
+
+def snapshot(name, namespace=SPACE, **spec):
+    """A StateSnapshot that was asked for."""
+    apply({"apiVersion": "holdfast.dev/v1alpha1", "kind": "StateSnapshot", "metadata": {"name": name}, "spec": spec}, namespace=namespace)
+
+
+def settled(name, namespace=SPACE, seconds=120):
+    """Its status, once it has succeeded or failed."""
+    def over():
+        found = get("statesnapshot", name, namespace)
+        return found["status"] if condition(found, "Succeeded").get("status") in ["True", "False"] else None
+
+    return until(f"the snapshot {name} has succeeded or failed", over, seconds)
+
+
+def taken(name, namespace=SPACE):
+    status = settled(name, namespace)
+    said = condition({"status": status}, "Succeeded")
+    must(said["status"] == "True" and said.get("observedGeneration") == 1, f"{name} was not taken: {said}")
+    say("          " + said["message"])
+    return status
+
+
+def reader(namespace):
+    """A token that may read files and list snapshots, and what it trusts."""
+    rules = [{"apiGroups": ["holdfast.dev"], "resources": ["statelineages/files"], "verbs": ["get"]},
+             {"apiGroups": ["holdfast.dev"], "resources": ["statesnapshots"], "verbs": ["list"]}]
+    apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "reader"}},
+          {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "reader"}, "rules": rules},
+          {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "reader"},
+           "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "reader"},
+           "subjects": [{"kind": "ServiceAccount", "name": "reader", "namespace": namespace}]}, namespace=namespace)
+    token = kubectl("create", "token", "reader", "-n", namespace, "--audience=holdfast.dev/coordinator").strip()
+    return {"token": token, "authority": get("configmap", "holdfast-ca", namespace)["data"]["ca.crt"], "repository": f"{namespace}/default"}
+
+
+def read(lineage, name, path, how):
+    """The bytes of a file of a lineage as it was in a snapshot."""
+    of = field(1, how["repository"].split("/")[0]) + field(2, lineage)
+    code, said, answers = call("FileService/ReadFile", field(1, field(1, of) + field(5, name)) + field(2, path), **how)
+    must(code == "OK", f"{path} of {lineage} in {name}: {code} {said}")
+    return b"".join(fields(answer).get(3, b"") for answer in answers).decode()
+
+
+def whose(namespace, workload):
+    """The pods of a workload by the names of their StateLineages."""
+    return {pod["metadata"]["labels"]["holdfast.dev/lineage"]: name_of(pod) for pod in pods(namespace, f"app={workload}")}
+
+
+@scenario
+def snapshot_of_one_moment(store):
+    """A StateSnapshot stops all replicas for a moment, says for how long and how far apart, and gives each one's bytes of then."""
+    stage.namespace(SPACE, store, policies=[policy("still", **STILL), policy("loose")])
+    apply(workload("StatefulSet", "still", replicas=3, labels={"holdfast.dev/policy": "still"}),
+          workload("Deployment", "loose", labels={"holdfast.dev/policy": "loose"}), namespace=SPACE)
+    for pod in ready_pods(SPACE, "still", 3, seconds=180):
+        written(SPACE, name_of(pod), 10)
+    holders = whose(SPACE, "still")
+    before = {lineage: len(log(SPACE, pod)) for lineage, pod in holders.items()}
+    snapshot("at-rest", policies=["still"])
+    status = taken("at-rest")
+    must(status["consistency"] == "Frozen" and status["phase"] == "Taken" and status["memberCount"] == 3, f"{status}")
+    must({member["lineage"] for member in status["members"]} == set(holders), f"other members: {status['members']}")
+    must(all(member["quality"] == "Clean" and member["pauseMillis"] <= 5000 for member in status["members"]), f"{status['members']}")
+    must(0 < status["pauseMillis"] <= 5000 and status["skewMillis"] <= 5000 and status["bytes"] > 0, f"not measured: {status}")
+    how, names = reader(SPACE), {name_of(one): one["spec"]["lineage"] for one in stage.lineages(SPACE, "still")}
+    for lineage, pod in holders.items():
+        then = read(names[lineage], "at-rest", "data/log", how).splitlines()
+        now = written(SPACE, pod, len(then))
+        must(then == now[:len(then)], f"{lineage} was not so at any moment: it ends with {then[-1:]}")
+        must(len(then) >= before[lineage], f"{lineage} had {before[lineage]} lines before, and {len(then)} in the snapshot")
+    say("          " + kubectl("get", "statesnapshots", "-n", SPACE, "-o", "wide").replace("\n", "\n          ").rstrip())
+
+
+@scenario
+def snapshot_of_everything(store):
+    """Together with a replica that is never brought to rest, the snapshot is a crash's, and says so."""
+    stage.namespace(SPACE, store, policies=[policy("still", **STILL), policy("loose")])
+    for pod in ready_pods(SPACE, "loose", 1, seconds=120):
+        written(SPACE, name_of(pod), 5)
+    snapshot("all", everything=True)
+    status = taken("all")
+    must(status["consistency"] == "Crash" and status["memberCount"] == 4, f"{status}")
+    # a leader that takes over leaves it as it is
+    kubectl("delete", "pod", "-n", stage.SYSTEM, stage.leader(), seconds=120)
+    until("another one leads", stage.leader, 60)
+    until("it answers", lambda: call("SnapshotService/ListSnapshots", b"", **reader(SPACE))[0] == "OK", 60)
+    code, said, answers = call("SnapshotService/ListSnapshots", b"", **reader(SPACE))
+    must(code == "OK" and sum(answer.count(b"statefulset/still/0") for answer in answers) == 2, f"not two snapshots: {code} {said}")
+    must(get("statesnapshot", "all", SPACE)["status"] == status, "its status has changed")
+
+
+@scenario
+def snapshot_is_refused(store):
+    """What lacks an agent fails a snapshot by its name; nothing selected, or another namespace's, is refused with a sentence."""
+    stage.namespace(SPACE, store, policies=[policy("still", **STILL), policy("loose"), policy("idle")])
+    bare = {"apiVersion": "v1", "kind": "Pod", **template("bare", labels={"holdfast.dev/policy": "loose"})}
+    bare["metadata"] |= {"name": "bare", "annotations": {"holdfast.dev/inject": "disabled"}}
+    apply(bare, namespace=SPACE)
+    until("it runs", lambda: get("pod", "bare", SPACE)["status"].get("phase") == "Running", 60)
+    asked = {"lacking": ({"policies": ["loose"]}, "Unprotected", "bare"), "empty": ({"policies": ["idle"]}, "NothingSelected", "label"),
+             "others": ({"everything": True, "namespaces": [SPACE, "default"]}, "NamespaceRefused", stage.SYSTEM)}
+    for name, (spec, reason, word) in asked.items():
+        snapshot(name, **spec)
+        said = condition({"status": settled(name)}, "Succeeded")
+        must(said["status"] == "False" and said["reason"] == reason and word in said["message"], f"{name}: {said}")
+        say(f"          {said['reason']}: {said['message']}")
+    events = [event for event in items("events", SPACE) if event["involvedObject"].get("name") == "lacking"]
+    must(any(event["reason"] == "SnapshotFailed" for event in events), f"no event tells of it: {events}")
+    kubectl("delete", "pod", "-n", SPACE, "bare", seconds=120)
+    snapshot("mended", policies=["loose"])
+    taken("mended")
+    kubectl("delete", "statesnapshots", "-n", SPACE, "--all")
+    kubectl("delete", "statefulset,deployment", "-n", SPACE, "--all")
