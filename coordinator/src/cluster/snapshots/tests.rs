@@ -105,10 +105,10 @@ impl Shop {
             (CancellationToken::new(), JoinSet::new(), Metrics::default(), self.server.client());
         let all = watcher::Config::default;
         let objects = Objects {
-            policies: follow(&mut tasks, &stop, &metrics, Api::all(client.clone()), all(), &[]),
-            repositories: follow(&mut tasks, &stop, &metrics, Api::all(client.clone()), all(), &[]),
-            lineages: follow(&mut tasks, &stop, &metrics, Api::all(client.clone()), all(), &[]),
-            pods: follow(&mut tasks, &stop, &metrics, Api::all(client.clone()), all(), &[]),
+            policies: follow(&mut tasks, &stop, &metrics, &client, all(), &[]),
+            repositories: follow(&mut tasks, &stop, &metrics, &client, all(), &[]),
+            lineages: follow(&mut tasks, &stop, &metrics, &client, all(), &[]),
+            pods: follow(&mut tasks, &stop, &metrics, &client, all(), &[]),
         };
         let (events, queue) = Events::new(metrics.clone());
         let telling = super::super::events::tell(client.clone(), "holdfast".into(), Clock::new(), queue, stop.clone());
