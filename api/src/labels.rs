@@ -11,6 +11,9 @@ pub const LINEAGE: &str = "holdfast.dev/lineage";
 /// Label of objects that a snapshot or a restore made: its name.
 pub const SNAPSHOT: &str = "holdfast.dev/snapshot";
 
+/// Label of a StateSnapshot: the name of the StatePolicy whose schedule made it.
+pub const SCHEDULED_BY: &str = "holdfast.dev/scheduled-by";
+
 /// Label of objects that a restore made: its name.
 pub const RESTORE: &str = "holdfast.dev/restore";
 
@@ -55,8 +58,21 @@ mod tests {
 
     #[test]
     fn keys_are_ours_and_fit_kubernetes() {
-        let keys =
-            [POLICY, LINEAGE, SNAPSHOT, RESTORE, CARRIED, SURGE, INJECTED, POLICY_DIGEST, INJECT, CHOOSE, LEADER, FINALIZER];
+        let keys = [
+            POLICY,
+            LINEAGE,
+            SNAPSHOT,
+            SCHEDULED_BY,
+            RESTORE,
+            CARRIED,
+            SURGE,
+            INJECTED,
+            POLICY_DIGEST,
+            INJECT,
+            CHOOSE,
+            LEADER,
+            FINALIZER,
+        ];
         for (index, key) in keys.iter().enumerate() {
             let name = key.strip_prefix("holdfast.dev/").expect("our prefix");
             assert!(name.len() <= 63 && name.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{key}");

@@ -298,7 +298,7 @@ pub struct StatePolicyStatus {
     /// Those that run without an agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unguarded: Option<i32>,
-    /// When the last snapshot of the schedule was taken.
+    /// The moment of the schedule for which a snapshot was begun last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_snapshot_time: Option<Time>,
     /// When the next one is due.

@@ -14,7 +14,7 @@ pub mod schedule;
 pub use consistency::{Call, Consistency, Hook, Hooks, Quiesce, Signal, When};
 pub use finding::{Finding, Severity};
 pub use retention::{Retention, Tier, Window};
-pub use schedule::Schedule;
+pub use schedule::{Schedule, Turn};
 
 use crate::cadence::Paces;
 

@@ -47,7 +47,7 @@ const RULES: &[Rule] = &[
     all(HOLDFAST, "statepolicies", &["patch"]).part("status"),
     all(HOLDFAST, "staterepositories", WATCH),
     all(HOLDFAST, "staterepositories", &["patch"]).part("status"),
-    all(HOLDFAST, "statesnapshots", WATCH),
+    all(HOLDFAST, "statesnapshots", &["get", "list", "watch", "create", "delete"]),
     all(HOLDFAST, "statesnapshots", &["patch"]).part("status"),
     all(HOLDFAST, "statelineages", &["get", "list", "watch", "create", "patch", "delete"]),
     all(HOLDFAST, "statelineages", &["patch"]).part("status"),

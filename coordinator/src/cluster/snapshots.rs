@@ -36,6 +36,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+mod schedule;
 mod select;
 mod tell;
 #[cfg(test)]
@@ -77,15 +78,17 @@ pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) {
     let api: Api<DeserializeGuard<StateSnapshot>> = Api::all(context.client.clone());
     let controlled = async {
         context.objects.listed().await;
-        Controller::new(api, watcher::Config::default())
+        let controller = Controller::new(api, watcher::Config::default());
+        let schedules = schedule::run(Arc::clone(&context), controller.store());
+        let snapshots = controller
             .with_config(kube::runtime::Config::default().concurrency(AT_ONCE))
             .run(reconcile, on_error, Arc::clone(&context))
             .for_each(|done| async {
                 if let Err(kube::runtime::controller::Error::QueueError(error)) = done {
                     tracing::warn!(%error, "a watch was interrupted");
                 }
-            })
-            .await;
+            });
+        futures::future::join(snapshots, schedules).await;
     };
     stop.run_until_cancelled(controlled).await;
 }
@@ -126,6 +129,11 @@ async fn reconcile(object: Arc<DeserializeGuard<StateSnapshot>>, context: Arc<Co
 fn is_over(object: &StateSnapshot) -> bool {
     let settled = object.status.as_ref().and_then(|status| conditions::find(&status.conditions, SUCCEEDED));
     object.metadata.deletion_timestamp.is_some() || settled.is_some_and(|settled| settled.status != "Unknown")
+}
+
+/// Whether it was taken.
+fn succeeded(object: &StateSnapshot) -> bool {
+    object.status.as_ref().is_some_and(|status| conditions::is_true(&status.conditions, SUCCEEDED))
 }
 
 /// The times of a spec: all that it may take, and the longest pause.

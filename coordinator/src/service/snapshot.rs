@@ -9,7 +9,7 @@ use crate::page::{self, Position};
 use crate::stream::{Answers, deadline, until};
 use crate::{convert, status};
 use futures::{StreamExt, stream};
-use holdfast_core::id::DomainId;
+use holdfast_core::id::{DomainId, SnapshotId};
 use holdfast_proto::v1::snapshot_service_server::SnapshotService;
 use holdfast_proto::v1::watch_snapshots_response::Kind;
 use holdfast_proto::v1::{
@@ -88,13 +88,7 @@ impl SnapshotService for Api {
     async fn delete_snapshot(&self, request: Request<DeleteSnapshotRequest>) -> Result<Response<DeleteSnapshotResponse>, Status> {
         let key = request.into_inner().snapshot;
         let id = self.shared.board.id(&key, "snapshot").await?;
-        let api = self.clone();
-        let task = self.shared.tasks.spawn(async move {
-            let deleted = api.shared.board.snapshots.delete(id).await.map_err(status::store);
-            api.shared.board.refresh().await?;
-            deleted
-        });
-        match task.await.map_err(|_| status::lost())?? {
+        match self.deleted(id).await? {
             true => Ok(Response::new(DeleteSnapshotResponse {})),
             false => Err(status::not_found("snapshot", key)),
         }
@@ -173,6 +167,26 @@ impl Api {
         let api = self.clone();
         let task = self.shared.tasks.spawn(async move { api.take(request, terms).await });
         task.await.map_err(|_| status::lost())?
+    }
+
+    /// Deletes a snapshot; whoever asked for it may go away meanwhile. `false`: there never was one.
+    async fn deleted(&self, id: SnapshotId) -> Result<bool, Status> {
+        let api = self.clone();
+        let task = self.shared.tasks.spawn(async move {
+            let deleted = api.shared.board.snapshots.delete(id).await.map_err(status::store);
+            api.shared.board.refresh().await?;
+            deleted
+        });
+        task.await.map_err(|_| status::lost())?
+    }
+
+    /// Deletes the snapshot with this id; that there is none is as good.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) async fn let_go(&self, id: &str) -> Result<(), Status> {
+        match id.parse() {
+            Ok(id) => self.deleted(id).await.map(drop),
+            Err(_) => Err(status::invalid("id", "is none")),
+        }
     }
 
     /// A snapshot as the register has it.

@@ -5,6 +5,7 @@ use crate::time::Timestamp;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::tz::TimeZone;
+use std::time::Duration;
 
 /// A cron line and what goes with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,15 @@ pub struct Schedule {
     pub suspended: bool,
     /// So many of those taken by the schedule are kept.
     pub keep: u32,
+}
+
+/// What a schedule says at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Turn {
+    /// A snapshot is to be taken, for this moment.
+    pub due: Option<Timestamp>,
+    /// The next moment, to be noted for the next look.
+    pub next: Option<Timestamp>,
 }
 
 impl Schedule {
@@ -43,6 +53,19 @@ impl Schedule {
         let now = now.to_jiff().to_zoned(zone);
         let next = self.parse()?.find_next_occurrence(&now, false).ok()?;
         Some(next.timestamp().into())
+    }
+
+    /// What is to be done at `now`, where the look before this one noted a next moment.
+    ///
+    /// A moment that has passed is made up for once, however many have passed since; one that the line doesn't name any more is forgotten.
+    #[must_use]
+    pub fn turn(&self, now: Timestamp, zone: &TimeZone, noted: Option<Timestamp>) -> Turn {
+        let due = noted.filter(|noted| *noted <= now && self.names(*noted, zone));
+        Turn { due, next: self.next_after(now, zone.clone()) }
+    }
+
+    fn names(&self, moment: Timestamp, zone: &TimeZone) -> bool {
+        self.next_after(moment.minus(Duration::from_secs(1)), zone.clone()) == Some(moment)
     }
 
     /// What the line says, in words.
@@ -77,6 +100,22 @@ mod tests {
         assert_eq!(next("@monthly").as_deref(), Some("2026-04-01T00:00:00Z"));
         assert_eq!(next("0 3 31 2 *"), None, "there is no such day");
         assert_eq!(Schedule { suspended: true, ..schedule("0 3 * * *", "UTC") }.next_after(now, TimeZone::UTC), None);
+    }
+
+    #[test]
+    fn what_was_missed_is_made_up_for_once() {
+        let at = |text: &str| -> Timestamp { format!("2026-03-01T{text}Z").parse::<jiff::Timestamp>().expect("time").into() };
+        let hourly = schedule("0 * * * *", "UTC");
+        let turn = |now: &str, noted: Option<&str>| hourly.turn(at(now), &TimeZone::UTC, noted.map(at));
+        let next = |next: &str| Some(at(next));
+        assert_eq!(turn("03:10:00", None), Turn { due: None, next: next("04:00:00") }, "nothing before it was looked at first");
+        assert_eq!(turn("03:59:59", Some("04:00:00")), Turn { due: None, next: next("04:00:00") });
+        assert_eq!(turn("04:00:00", Some("04:00:00")), Turn { due: next("04:00:00"), next: next("05:00:00") });
+        assert_eq!(turn("09:30:00", Some("04:00:00")), Turn { due: next("04:00:00"), next: next("10:00:00") }, "six were missed");
+        assert_eq!(turn("09:30:00", Some("04:15:00")), Turn { due: None, next: next("10:00:00") }, "the line was another one");
+        assert_eq!(turn("03:30:00", Some("09:00:00")), Turn { due: None, next: next("04:00:00") }, "the clock was set back");
+        let suspended = Schedule { suspended: true, ..hourly.clone() };
+        assert_eq!(suspended.turn(at("09:30:00"), &TimeZone::UTC, next("04:00:00")), Turn::default());
     }
 
     #[test]

@@ -326,3 +326,73 @@ async fn a_replica_without_a_pod_counts_with_what_is_stored() {
     assert_eq!(members, [("statefulset-web-0", true), ("statefulset-web-1", false)]);
     assert_eq!(status["consistency"], "Crash", "one was a moment of its own");
 }
+
+/// The policy with a schedule, and the next moment that a look before has noted.
+fn scheduled(shop: &Shop, noted: &str) {
+    let snapshots = json!({ "schedule": "5 3 1 3 *", "timeZone": "UTC", "keep": 1 });
+    let paths = json!([{ "label": "data", "path": "/data" }]);
+    let mut policy = object("StatePolicy", "web", json!({ "paths": paths, "snapshots": snapshots }));
+    policy["status"] = json!({ "nextSnapshotTime": noted });
+    shop.server.put("statepolicies", policy);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_makes_up_for_what_was_missed_once_and_keeps_so_many() {
+    let shop = Shop::new().await;
+    let writer = shop.lineage(0).await;
+    shop.pod(0, guarded());
+    scheduled(&shop, "2024-03-01T03:05:00Z");
+    let leader = shop.lead();
+    let there = |name: &'static str| move |server: &ApiServer| server.get("statesnapshots", "shop", name);
+    let first = shop.server.until(there("web-20240301-0305")).await;
+    let meta = &first["metadata"];
+    assert_eq!(
+        (&meta["ownerReferences"][0]["name"], &meta["labels"]["holdfast.dev/scheduled-by"]),
+        (&json!("web"), &json!("web"))
+    );
+    assert_eq!(first["spec"]["policies"], json!(["web"]));
+    shop.until("web-20240301-0305", "Unknown", "AgentAway").await;
+    let noted = shop.server.until(|server| {
+        let status = server.get("statepolicies", "shop", "web")?["status"].clone();
+        (status["lastSnapshotTime"] == "2024-03-01T03:05:00Z").then_some(status)
+    });
+    assert!(
+        noted.await["nextSnapshotTime"].as_str().is_some_and(|next| next > "2026-03-02"),
+        "the years between are not made up for"
+    );
+    // another moment comes while the first is still under way
+    scheduled(&shop, "2025-03-01T03:05:00Z");
+    shop.until("web-20240301-0305", "Unknown", "AgentAway").await;
+    let mut agents = JoinSet::new();
+    agents.spawn(obey((shop.agent(0).await, writer), Rest::Frozen, Duration::ZERO));
+    shop.server.until(there("web-20250301-0305")).await;
+    shop.until("web-20250301-0305", "True", "Taken").await;
+    shop.server.until(|server| server.get("statesnapshots", "shop", "web-20240301-0305").is_none().then_some(())).await;
+    assert_eq!((shop.in_store().await, shop.server.list("statesnapshots").len()), (1, 1), "one is kept, here and there");
+    leader.end().await;
+    let writes = shop.server.writes();
+    let begun = |asked: &crate::cluster::kube_kit::Asked| {
+        asked.method == ::http::Method::POST && asked.body["metadata"]["name"] == "web-20250301-0305"
+    };
+    let ended = |asked: &crate::cluster::kube_kit::Asked| {
+        asked.path.ends_with("/web-20240301-0305/status") && asked.body["status"]["conditions"][0]["status"] == "True"
+    };
+    let (ended, begun) = (writes.iter().position(ended), writes.iter().position(begun));
+    assert!(ended.is_some() && ended < begun, "one after the other: {ended:?}, {begun:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_that_is_taken_away_leaves_nothing_noted() {
+    let shop = Shop::new().await;
+    scheduled(&shop, "2024-03-01T03:05:00Z");
+    let mut policy = shop.server.get("statepolicies", "shop", "web").expect("it is there");
+    policy["spec"]["snapshots"]["suspend"] = json!(true);
+    shop.server.put("statepolicies", policy);
+    let leader = shop.lead();
+    let noted = |server: &ApiServer| {
+        server.get("statepolicies", "shop", "web").expect("it is there")["status"]["nextSnapshotTime"].clone()
+    };
+    shop.server.until(|server| noted(server).is_null().then_some(())).await;
+    leader.end().await;
+    assert_eq!(shop.server.list("statesnapshots").len(), 0);
+}
