@@ -125,6 +125,10 @@ pub struct StateSnapshotStatus {
     /// The lengths of all members' files together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<i64>,
+    /// The objects that stand recorded with it, as far as they fit here: workloads, what they name, policies.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), inner(length(max = 512)))]
+    pub recorded: Vec<String>,
     /// The replicas, as far as they fit here; the whole list is in the repository.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]

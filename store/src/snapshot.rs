@@ -20,9 +20,11 @@ use tokio::sync::Mutex;
 
 mod create;
 mod pin;
+mod setting;
 
 pub use create::{Made, Proposal, Wanted};
 pub use pin::{Pin, Pinned, Purpose, pin, pins, unpin};
+pub use setting::{Image, Manifest, Setting};
 
 /// How far the members of a snapshot agree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +120,8 @@ impl Snapshot {
         })
     }
 
-    fn to_wire(&self) -> wire::Snapshot {
+    fn to_wire(&self, setting: &Setting) -> wire::Snapshot {
+        let (manifests, images) = setting.to_wire();
         let member = |member: &Member| wire::Member {
             domain: member.domain.as_bytes().to_vec(),
             lineage: member.lineage.as_bytes().to_vec(),
@@ -139,6 +142,8 @@ impl Snapshot {
             labels: self.labels.clone(),
             id: self.id.as_bytes().to_vec(),
             skew_ns: self.skew.map(nanos),
+            manifests,
+            images,
         }
     }
 }
@@ -246,17 +251,22 @@ impl Snapshots {
     }
 
     async fn read(&self, number: u64) -> Result<Snapshot> {
+        let wire = self.read_wire(number).await?;
+        Snapshot::from_wire(number, wire).map_err(|what| StoreError::damaged(self.register().name(number), what))
+    }
+
+    async fn read_wire(&self, number: u64) -> Result<wire::Snapshot> {
         let register = self.register();
         let object = register.name(number);
         let body = register.read(number).await?;
         let wire = wire::Snapshot::decode(&*body).map_err(|error| StoreError::damaged(&object, error))?;
         refuse_unknown(&object, wire.format, &wire.features)?;
-        Snapshot::from_wire(number, wire).map_err(|what| StoreError::damaged(&object, what))
+        Ok(wire)
     }
 
     /// Tries to win the number after all that is known.
-    async fn put(&self, snapshot: &Snapshot) -> Result<Settled> {
-        self.register().put(snapshot.number, &snapshot.to_wire().encode_to_vec()).await
+    async fn put(&self, snapshot: &Snapshot, setting: &Setting) -> Result<Settled> {
+        self.register().put(snapshot.number, &snapshot.to_wire(setting).encode_to_vec()).await
     }
 }
 

@@ -22,6 +22,7 @@ use holdfast_api::{StateSnapshot, StateSnapshotSpec, StateSnapshotStatus, labels
 use holdfast_core::time::Monotonic;
 use holdfast_proto::problem::{Problem, Reason};
 use holdfast_proto::v1::{CreateSnapshotRequest, LineageRef, Snapshot};
+use holdfast_store::snapshot::Setting;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use kube::api::Api;
 use kube::core::DeserializeGuard;
@@ -36,6 +37,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+mod manifests;
 mod schedule;
 mod select;
 mod tell;
@@ -213,14 +215,14 @@ impl Context {
             };
             match made {
                 Ok(None) => {}
-                Ok(Some(snapshot)) => return Ok(Ok(self.told(&snapshot, &key, teller.status()))),
+                Ok(Some(snapshot)) => return Ok(Ok(self.told(&snapshot, &key, teller.status()).await)),
                 Err(why) => return Ok(Err(why)),
             }
         }
         if left.is_zero() {
             return Ok(Err(teller.standing()));
         }
-        let (selection, coordinator) = match self.selected(&teller.object).await? {
+        let (selection, setting, coordinator) = match self.selected(&teller.object).await? {
             Ok(selected) => selected,
             Err(why) => return Ok(Err(why)),
         };
@@ -240,9 +242,12 @@ impl Context {
             ..CreateSnapshotRequest::default()
         };
         teller.announce(&repository).await?;
-        let terms = Terms { within: left, pause, rename: true };
+        let terms = Terms { within: left, pause, rename: true, setting };
         let taken = self.take(&coordinator, request, terms, teller).await;
-        Ok(taken.map(|snapshot| self.told(&snapshot, &repository, teller.status())).map_err(|status| hindrance(&status)))
+        Ok(match taken {
+            Ok(snapshot) => Ok(self.told(&snapshot, &repository, teller.status()).await),
+            Err(status) => Err(hindrance(&status)),
+        })
     }
 
     /// Takes it, and tells how far that is.
@@ -271,8 +276,11 @@ impl Context {
         }
     }
 
-    /// The replicas that are meant, and the coordinator of their repository.
-    async fn selected(&self, object: &StateSnapshot) -> Result<Result<(Selection, Coordinator), Hindrance>, kube::Error> {
+    /// The replicas that are meant, what they run as, and the coordinator of their repository.
+    async fn selected(
+        &self,
+        object: &StateSnapshot,
+    ) -> Result<Result<(Selection, Setting, Coordinator), Hindrance>, kube::Error> {
         let own = object.namespace().unwrap_or_default();
         let sight = Sight {
             policies: self.objects.policies.state(),
@@ -292,7 +300,13 @@ impl Context {
             selection.replicas = present(selection.replicas, &coordinator)?;
             Ok((selection, coordinator))
         };
-        Ok(ready())
+        Ok(match ready() {
+            Ok((selection, coordinator)) => {
+                let setting = manifests::gather(&self.client, &selection, &sight).await?;
+                Ok((selection, setting, coordinator))
+            }
+            Err(why) => Err(why),
+        })
     }
 
     /// How many replicas workloads are to have.
@@ -329,7 +343,7 @@ impl Context {
         }
     }
 
-    fn told(&self, snapshot: &Snapshot, repository: &RepositoryKey, before: StateSnapshotStatus) -> StateSnapshotStatus {
+    async fn told(&self, snapshot: &Snapshot, repository: &RepositoryKey, before: StateSnapshotStatus) -> StateSnapshotStatus {
         let of = |name: &str| {
             let is = |object: &holdfast_api::StateLineage| {
                 object.spec.lineage == name
@@ -337,7 +351,13 @@ impl Context {
             };
             self.objects.lineages.find(is).map_or_else(|| name.to_owned(), |object| object.name_any())
         };
-        tell::taken(snapshot, repository, &of, before)
+        let recorded = match self.coordinator(repository) {
+            Ok(coordinator) => coordinator.api().setting(&snapshot.id).await.ok(),
+            Err(_) => None,
+        };
+        let status = tell::taken(snapshot, repository, &of, before);
+        // what can't be read at this moment stands in the repository all the same
+        StateSnapshotStatus { recorded: recorded.iter().flat_map(tell::recorded).collect(), ..status }
     }
 
     fn pauses(&self) -> std::sync::MutexGuard<'_, HashMap<String, Pause>> {

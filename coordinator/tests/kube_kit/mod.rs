@@ -96,6 +96,11 @@ impl ApiServer {
         self.inner().log.iter().filter(|asked| asked.method != Method::GET).cloned().collect()
     }
 
+    /// The paths that were read so far.
+    pub fn reads(&self) -> Vec<String> {
+        self.inner().log.iter().filter(|asked| asked.method == Method::GET).map(|asked| asked.path.clone()).collect()
+    }
+
     pub fn forget_requests(&self) {
         self.inner().log.clear();
     }

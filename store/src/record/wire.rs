@@ -7,7 +7,7 @@ mod meaning;
 mod others;
 
 pub(super) use meaning::{quality, quality_code, reason, reason_code};
-pub use others::{Boundary, Collection, DomainKeys, Forward, Kept, Member, Move, Pin, Snapshot};
+pub use others::{Boundary, Collection, DomainKeys, Forward, Image, Kept, Manifest, Member, Move, Pin, Snapshot};
 
 /// An entry of a log.
 #[derive(Clone, PartialEq, Message)]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Taking a snapshot: every member is pinned, then one creation makes the set visible.
 
-use super::{Consistency, Member, Purpose, Snapshot, Snapshots, pin, unpin};
+use super::{Consistency, Member, Purpose, Setting, Snapshot, Snapshots, pin, unpin};
 use crate::error::{Result, StoreError};
 use crate::log::Log;
 use crate::transport::settle::Settled;
@@ -31,6 +31,8 @@ pub struct Proposal {
     pub skew: Option<Duration>,
     /// The checkpoints.
     pub members: Vec<Wanted>,
+    /// What the members run as.
+    pub setting: Setting,
 }
 
 /// A checkpoint that is to be a member.
@@ -128,7 +130,7 @@ impl Snapshots {
                 }
             };
             // from here on an error leaves open whether the snapshot exists: its pins must stay
-            if self.put(&snapshot).await? == Settled::Won {
+            if self.put(&snapshot, &proposal.setting).await? == Settled::Won {
                 return Ok(Made::New(Arc::new(snapshot)));
             }
         }

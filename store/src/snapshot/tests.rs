@@ -107,6 +107,7 @@ impl World {
             skew: Some(Duration::from_micros(3)),
             labels: BTreeMap::from([("team".to_owned(), "blue".to_owned())]),
             members: self.wanted(),
+            setting: Setting::default(),
         }
     }
 
@@ -150,6 +151,29 @@ fn a_snapshot_is_taken_listed_and_deleted_with_its_pins() {
         assert_eq!(world.pins().await.len(), 2);
         assert!(matches!(elsewhere.create(&world.proposal(1, "x")).await, Err(StoreError::Withdrawn { .. })));
         assert!(snapshots.create(&world.proposal(3, "first")).await.is_ok(), "the name is free again");
+    });
+}
+
+#[test]
+fn what_the_members_ran_as_comes_back() {
+    let world = World::new();
+    world.block_on(async {
+        let snapshots = Snapshots::new(world.repository().await);
+        let text = str::to_owned;
+        let json = br#"{"kind":"Deployment"}"#.repeat(50_000);
+        let whole =
+            Manifest { api_version: text("apps/v1"), kind: text("Deployment"), namespace: text("shop"), name: text("web"), json };
+        let by_name =
+            Manifest { api_version: text("v1"), kind: text("Secret"), name: text("tls"), json: Vec::new(), ..whole.clone() };
+        let image = Image { lineage: text("web/0"), container: text("web"), image: text("web:7"), digest: text("web@sha256:ab") };
+        let setting = Setting { manifests: vec![whole, by_name], images: vec![image] };
+        let proposal = Proposal { setting: setting.clone(), ..world.proposal(1, "first") };
+        let made = snapshot(snapshots.create(&proposal).await.expect("a snapshot"));
+        let elsewhere = Snapshots::new(world.repository().await);
+        assert_eq!(elsewhere.list().await.expect("a list"), std::slice::from_ref(&made));
+        assert_eq!(elsewhere.setting(made.number).await.expect("a setting"), setting);
+        let bare = snapshot(snapshots.create(&world.proposal(2, "second")).await.expect("a snapshot"));
+        assert_eq!(elsewhere.setting(bare.number).await.expect("a setting"), Setting::default());
     });
 }
 

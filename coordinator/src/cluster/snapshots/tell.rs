@@ -11,6 +11,7 @@ use holdfast_api::snapshot::{ConsistencyStatus, MemberStatus, PhaseStatus};
 use holdfast_api::{StateSnapshot, StateSnapshotStatus};
 use holdfast_core::time::Timestamp;
 use holdfast_proto::v1::{Consistency, Quality, Snapshot, SnapshotMember};
+use holdfast_store::snapshot::{Manifest, Setting};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Resource, ResourceExt};
@@ -20,6 +21,8 @@ use serde_json::json;
 const MANAGER: &str = "holdfast-snapshots";
 /// Members in a status: as many as the schema lets in.
 const MEMBERS_MAX: usize = 256;
+/// Names of recorded objects in a status: as many as the schema lets in.
+const RECORDED_MAX: usize = 256;
 
 /// Writes one object's status.
 pub(super) struct Teller<'a> {
@@ -135,6 +138,15 @@ pub(super) fn taken(
         members: snapshot.members.iter().take(MEMBERS_MAX).filter_map(|one| member(one, repository, object)).collect(),
         ..before
     }
+}
+
+/// The objects that stand recorded with it, as far as they fit: those of which only the name does are marked so.
+pub(super) fn recorded(setting: &Setting) -> Vec<String> {
+    let word = |manifest: &Manifest| {
+        let only = if manifest.json.is_empty() { " (name only)" } else { "" };
+        format!("{} {}{only}", manifest.kind, manifest.name)
+    };
+    setting.manifests.iter().take(RECORDED_MAX).map(word).collect()
 }
 
 /// When the last member's capture had ended.

@@ -396,3 +396,67 @@ async fn a_schedule_that_is_taken_away_leaves_nothing_noted() {
     leader.end().await;
     assert_eq!(shop.server.list("statesnapshots").len(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_replicas_ran_as_stands_recorded() {
+    let shop = Shop::new().await;
+    let mut agents = JoinSet::new();
+    agents.spawn(obey(shop.replica(0).await, Rest::Frozen, Duration::ZERO));
+    let mut pod = shop.server.get("pods", "shop", "web-0").expect("it is there");
+    pod["spec"]["volumes"] = json!([{ "name": "state", "persistentVolumeClaim": { "claimName": "state-web-0" } }]);
+    let ran = |name: &str| json!({ "name": name, "image": "web:7", "imageID": "registry.example/web@sha256:abcd", "ready": true, "restartCount": 0 });
+    pod["status"]["containerStatuses"] = json!([ran("web")]);
+    shop.server.put("pods", pod);
+    let of = |kind: &str, version: &str, name: &str, more: Value| {
+        let metadata = json!({ "name": name, "namespace": "shop", "managedFields": [{ "manager": "kubectl" }],
+            "annotations": { "kubectl.kubernetes.io/last-applied-configuration": "{}", "team": "blue" } });
+        let mut object = json!({ "apiVersion": version, "kind": kind, "metadata": metadata, "status": { "phase": "Bound" } });
+        json_patch::merge(&mut object, &more);
+        object
+    };
+    let container = json!({ "name": "web", "env": [{ "name": "KEY", "valueFrom": { "secretKeyRef": { "name": "keys", "key": "k" } } }],
+        "envFrom": [{ "configMapRef": { "name": "settings" } }, { "configMapRef": { "name": "not-there" } }] });
+    let template = json!({ "metadata": {}, "spec": { "containers": [container], "serviceAccountName": "runner" } });
+    let spec = json!({ "spec": { "replicas": 1, "serviceName": "web", "selector": {}, "template": template } });
+    shop.server.put("statefulsets", of("StatefulSet", "apps/v1", "web", spec));
+    shop.server.put("configmaps", of("ConfigMap", "v1", "settings", json!({ "data": { "colour": "red" } })));
+    shop.server.put("configmaps", of("ConfigMap", "v1", "of-others", json!({ "data": {} })));
+    shop.server.put("secrets", of("Secret", "v1", "keys", json!({ "data": { "k": "aHVzaA==" } })));
+    let bound = json!({ "metadata": { "annotations": { "pv.kubernetes.io/bound-by-controller": "yes" } }, "spec": { "volumeName": "pv-1", "accessModes": ["ReadWriteOnce"] } });
+    shop.server.put("persistentvolumeclaims", of("PersistentVolumeClaim", "v1", "state-web-0", bound));
+    let leader = shop.lead();
+    shop.apply("whole", json!({ "policies": ["web"] }));
+    let status = shop.until("whole", "True", "Taken").await;
+    leader.end().await;
+    let recorded = [
+        "StatefulSet web",
+        "ConfigMap settings",
+        "PersistentVolumeClaim state-web-0",
+        "Secret keys (name only)",
+        "ServiceAccount runner (name only)",
+        "StatePolicy web",
+    ];
+    assert_eq!(status["recorded"], json!(recorded));
+    let setting = shop.served.coordinator.api().setting(status["snapshotId"].as_str().expect("an id")).await.expect("a setting");
+    let body = |kind: &str| -> Value {
+        let manifest = setting.manifests.iter().find(|manifest| manifest.kind == kind).expect("it is recorded");
+        serde_json::from_slice(&manifest.json).unwrap_or_default()
+    };
+    assert_eq!(
+        body("ConfigMap"),
+        json!({ "apiVersion": "v1", "kind": "ConfigMap", "data": { "colour": "red" },
+        "metadata": { "name": "settings", "namespace": "shop", "annotations": { "team": "blue" } } })
+    );
+    assert_eq!(
+        body("PersistentVolumeClaim")["spec"],
+        json!({ "accessModes": ["ReadWriteOnce"] }),
+        "the cluster chose its volume"
+    );
+    assert_eq!(body("StatefulSet")["spec"]["template"]["spec"]["serviceAccountName"], "runner");
+    assert_eq!(body("StatePolicy")["metadata"], json!({ "name": "web", "namespace": "shop" }));
+    assert_eq!(body("Secret"), Value::Null);
+    assert!(!shop.server.reads().iter().any(|path| path.contains("/secrets/")), "no Secret is even read");
+    let images: Vec<(&str, &str, &str)> =
+        setting.images.iter().map(|image| (image.lineage.as_str(), image.container.as_str(), image.digest.as_str())).collect();
+    assert_eq!(images, [("statefulset/web/0", "web", "registry.example/web@sha256:abcd")]);
+}

@@ -13,7 +13,7 @@ use holdfast_core::time::Timestamp;
 use holdfast_proto::problem::{Problem, Reason};
 use holdfast_proto::v1::{CreateSnapshotRequest, LineageRef, Snapshot};
 use holdfast_store::lineages;
-use holdfast_store::snapshot::{Consistency, Made, Proposal, Wanted};
+use holdfast_store::snapshot::{Consistency, Made, Proposal, Setting, Wanted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -30,7 +30,7 @@ const LABEL_MAX: usize = 256;
 const LABELS_MAX: usize = 64;
 
 /// How a snapshot is to be taken.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Terms {
     /// All of it takes no longer.
     pub(crate) within: Duration,
@@ -38,12 +38,14 @@ pub(crate) struct Terms {
     pub(crate) pause: Duration,
     /// If its name is taken, another is made of it.
     pub(crate) rename: bool,
+    /// What its members run as.
+    pub(crate) setting: Setting,
 }
 
 impl Terms {
     /// As long as it takes, within a time; a name that is taken is refused.
-    pub(super) const fn within(within: Duration) -> Self {
-        Self { within, pause: PAUSE, rename: false }
+    pub(super) fn within(within: Duration) -> Self {
+        Self { within, pause: PAUSE, rename: false, setting: Setting::default() }
     }
 }
 
@@ -75,7 +77,7 @@ impl Api {
         // a member takes part in one barrier at a time
         let _turn = tokio::time::timeout_at(until, self.shared.barriers.turn.lock()).await.map_err(|_| status::too_late())?;
         let mut shown = self.shared.barriers.show(id, &request.name);
-        let (request, all) = (&request, places.as_slice());
+        let (request, terms, all) = (&request, &terms, places.as_slice());
         let mut before: Option<(BTreeSet<Key>, Why<Key>)> = None;
         for tries in 1..=BARRIERS {
             let enlisted = self.shared.desk.enlist(all.iter().map(Place::key));
@@ -85,10 +87,10 @@ impl Api {
                 return Err(broken(why, all));
             }
             if members.is_empty() {
-                return self.commit(&Wish { id, request, rename: terms.rename, until, cut: None }, all).await;
+                return self.commit(&Wish { id, request, terms, until, cut: None }, all).await;
             }
             let commit = |cut| async move {
-                let wish = Wish { id, request, rename: terms.rename, until, cut: Some(cut) };
+                let wish = Wish { id, request, terms, until, cut: Some(cut) };
                 match self.commit(&wish, all).await {
                     Ok(snapshot) => Ok(Ok(snapshot)),
                     Err(status) => Err(Err(status)),
@@ -110,6 +112,13 @@ impl Api {
     #[cfg(feature = "kubernetes")]
     pub(crate) async fn made(&self, request: &str) -> Result<Option<Snapshot>, Status> {
         self.by_id(self.shared.board.id_of_request(request)).await
+    }
+
+    /// What the members of a snapshot ran as.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) async fn setting(&self, id: &str) -> Result<Setting, Status> {
+        let found = self.shared.board.find(id, "snapshot").await?;
+        self.shared.board.snapshots.setting(found.number).await.map_err(status::store)
     }
 
     async fn by_id(&self, id: SnapshotId) -> Result<Option<Snapshot>, Status> {
@@ -213,7 +222,7 @@ impl Api {
 struct Wish<'a> {
     id: SnapshotId,
     request: &'a CreateSnapshotRequest,
-    rename: bool,
+    terms: &'a Terms,
     until: Instant,
     /// What a barrier gave.
     cut: Option<Cut>,
@@ -266,13 +275,14 @@ fn proposal(wish: &Wish<'_>, created: Timestamp, chosen: &[Chosen]) -> Proposal 
     members.sort_by(|one, two| one.name.cmp(&two.name));
     Proposal {
         id,
-        rename: wish.rename || request.name.is_empty(),
+        rename: wish.terms.rename || request.name.is_empty(),
         name: if request.name.is_empty() { name_of(created) } else { request.name.clone() },
         created,
         consistency: consistency(wish, chosen.len()),
         skew: wish.cut.as_ref().filter(|cut| cut.checkpoints.len() == chosen.len()).map(|cut| cut.reached.skew),
         labels: request.labels.clone(),
         members,
+        setting: wish.terms.setting.clone(),
     }
 }
 

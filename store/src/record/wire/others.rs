@@ -95,6 +95,49 @@ pub struct Snapshot {
     /// Its members' moments are no farther apart, if they were brought to one.
     #[prost(uint64, optional, tag = "9")]
     pub skew_ns: Option<u64>,
+    /// What its members ran as.
+    #[prost(message, repeated, tag = "10")]
+    pub manifests: Vec<Manifest>,
+    /// What its members ran.
+    #[prost(message, repeated, tag = "11")]
+    pub images: Vec<Image>,
+}
+
+/// An object of Kubernetes.
+#[derive(Clone, PartialEq, Message)]
+pub struct Manifest {
+    /// As Kubernetes writes it.
+    #[prost(string, tag = "1")]
+    pub api_version: String,
+    /// As Kubernetes writes it.
+    #[prost(string, tag = "2")]
+    pub kind: String,
+    /// Where it was.
+    #[prost(string, tag = "3")]
+    pub namespace: String,
+    /// Its name.
+    #[prost(string, tag = "4")]
+    pub name: String,
+    /// The object, without what the cluster had added; empty: only its name is recorded.
+    #[prost(bytes = "vec", tag = "5")]
+    pub json: Vec<u8>,
+}
+
+/// The image of a member's container.
+#[derive(Clone, PartialEq, Message)]
+pub struct Image {
+    /// The member's name.
+    #[prost(string, tag = "1")]
+    pub lineage: String,
+    /// The container's name.
+    #[prost(string, tag = "2")]
+    pub container: String,
+    /// As the pod asked for it.
+    #[prost(string, tag = "3")]
+    pub image: String,
+    /// As the node resolved it.
+    #[prost(string, tag = "4")]
+    pub digest: String,
 }
 
 /// A checkpoint of a snapshot.
