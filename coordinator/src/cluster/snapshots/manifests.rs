@@ -7,7 +7,7 @@ use holdfast_api::{StatePolicy, labels};
 use holdfast_store::snapshot::{Image, Manifest, Setting};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
-use kube::{Client, Resource, ResourceExt};
+use kube::{Client, ResourceExt};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
