@@ -52,6 +52,7 @@ pub(crate) struct Metrics {
     errors: Family<Kind, Counter>,
     not_understood: Family<Kind, Counter>,
     events_dropped: Counter,
+    snapshots: Family<Reason, Counter>,
     certificates: Family<Reason, Counter>,
 }
 
@@ -69,6 +70,7 @@ impl Default for Metrics {
             errors: Family::default(),
             not_understood: Family::default(),
             events_dropped: Counter::default(),
+            snapshots: Family::default(),
             certificates: Family::default(),
         };
         registry.register("leads", "1 in the process that leads", metrics.leads.clone());
@@ -97,6 +99,7 @@ impl Default for Metrics {
             metrics.not_understood.clone(),
         );
         registry.register("events_dropped", "Events that were not told because too many waited", metrics.events_dropped.clone());
+        registry.register("snapshots", "StateSnapshots that were taken, or failed, by reason", metrics.snapshots.clone());
         registry.register("certificate_turns", "Looks at the certificates, by how they ended", metrics.certificates.clone());
         *metrics.registry.lock().unwrap_or_else(PoisonError::into_inner) = registry;
         metrics
@@ -180,6 +183,11 @@ impl Metrics {
     /// An event was not told.
     pub(crate) fn event_dropped(&self) {
         self.events_dropped.inc();
+    }
+
+    /// A StateSnapshot was taken, or failed.
+    pub(crate) fn snapshot_settled(&self, reason: &'static str) {
+        self.snapshots.get_or_create(&Reason { reason: reason.to_owned() }).inc();
     }
 
     /// The certificates were looked after.

@@ -99,7 +99,7 @@ pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) {
 fn on_error(object: Arc<DeserializeGuard<StateSnapshot>>, error: &kube::Error, context: Arc<Context>) -> Action {
     context.metrics.reconcile_failed("StateSnapshot");
     tracing::warn!(snapshot = full_name(&*object), %error, "a StateSnapshot could not be looked after");
-    Action::requeue(context.put_off(&object.uid().unwrap_or_default()))
+    Action::requeue(context.put_off(&object.uid().unwrap_or_default(), RETRY.1))
 }
 
 async fn reconcile(object: Arc<DeserializeGuard<StateSnapshot>>, context: Arc<Context>) -> Result<Action, kube::Error> {
@@ -171,6 +171,7 @@ impl Context {
                 let note = tell::in_words(&status);
                 teller.settle(status, &Saying::new(SUCCEEDED, true, "Taken", note.clone())).await?;
                 self.events.tell(News::normal(teller.object.object_ref(&()), "SnapshotTaken", "Snapshot", note));
+                self.metrics.snapshot_settled("Taken");
                 self.forget(uid);
                 Ok(Action::await_change())
             }
@@ -183,9 +184,9 @@ impl Context {
                 let status = StateSnapshotStatus { phase: Some(PhaseStatus::Waiting), ..teller.status() };
                 teller.settle(status, &Saying::new(SUCCEEDED, Truth::Unknown, why.reason, why.message.clone())).await?;
                 self.events.tell(News::warning(teller.object.object_ref(&()), "SnapshotDelayed", "Snapshot", why.message));
-                // the last try is at the deadline
+                // the last look is at the deadline
                 let rest = all.saturating_sub(self.clock.now().since(began));
-                Ok(Action::requeue(self.put_off(uid).min(rest)))
+                Ok(Action::requeue(self.put_off(uid, rest)))
             }
         }
     }
@@ -194,6 +195,7 @@ impl Context {
         let status = StateSnapshotStatus { phase: Some(PhaseStatus::Failed), ..teller.status() };
         teller.settle(status, &Saying::new(SUCCEEDED, false, why.reason, why.message.clone())).await?;
         self.events.tell(News::warning(teller.object.object_ref(&()), "SnapshotFailed", "Snapshot", why.message.clone()));
+        self.metrics.snapshot_settled(why.reason);
         self.forget(uid);
         Ok(Action::await_change())
     }
@@ -370,11 +372,11 @@ impl Context {
         (!left.is_zero()).then_some(left)
     }
 
-    /// After how long to look again.
-    fn put_off(&self, uid: &str) -> Duration {
+    /// After how long to look again: a little longer each time, but no longer than this.
+    fn put_off(&self, uid: &str, at_most: Duration) -> Duration {
         let mut pauses = self.pauses();
         let tries = pauses.get(uid).map_or(0, |pause| pause.tries);
-        let pause = super::lead::jittered(RETRY.0.saturating_mul(1 << tries.min(10)).min(RETRY.1));
+        let pause = super::lead::jittered(RETRY.0.saturating_mul(1 << tries.min(10)).min(RETRY.1)).min(at_most);
         let now = self.clock.monotonic();
         if pauses.len() >= REMEMBERED_MAX {
             pauses.retain(|_, pause| pause.until > now);

@@ -96,15 +96,20 @@ pub(super) fn policies(
     namespaces: &BTreeSet<String>,
     sight: &Sight,
 ) -> Result<BTreeSet<(String, String)>, Hindrance> {
-    let there: BTreeSet<(String, String)> = sight
-        .policies
-        .iter()
-        .map(|policy| (policy.namespace().unwrap_or_default(), policy.name_any()))
-        .filter(|(namespace, name)| namespaces.contains(namespace) && (spec.everything || spec.policies.contains(name)))
-        .collect();
+    let named = sight.policies.iter().map(|policy| (policy.namespace().unwrap_or_default(), policy.name_any()));
+    let mut there: BTreeSet<(String, String)> =
+        named.filter(|(namespace, name)| namespaces.contains(namespace) && spec.policies.contains(name)).collect();
     let missing = spec.policies.iter().map(String::as_str).filter(|name| !there.iter().any(|(_, known)| known == name));
     let missing: Vec<&str> = missing.collect();
-    if missing.is_empty() || spec.everything {
+    if spec.everything {
+        // a policy that was deleted under its replicas is no reason to leave them out
+        let of_pods =
+            sight.pods.iter().filter_map(|pod| Some((pod.namespace().unwrap_or_default(), policy(&pod.metadata)?.to_owned())));
+        let of_lineages = sight.lineages.iter().map(|of| (of.namespace().unwrap_or_default(), of.spec.policy.clone()));
+        there.extend(of_pods.chain(of_lineages).filter(|(namespace, _)| namespaces.contains(namespace)));
+        return Ok(there);
+    }
+    if missing.is_empty() {
         return Ok(there);
     }
     let message = format!("there is no StatePolicy {} in {}: create it", listed(&missing), listed(&texts(namespaces)));
@@ -199,9 +204,13 @@ fn unprotected(chosen: &BTreeSet<(String, String)>, sight: &Sight) -> Result<(),
 /// The pods that have a lineage, by (namespace, StateLineage): of two, the one that is not ending.
 fn bearers(sight: &Sight) -> BTreeMap<(String, String), &Arc<Pod>> {
     let mut found: BTreeMap<(String, String), &Arc<Pod>> = BTreeMap::new();
+    let holding = |lineage: &Arc<StateLineage>| Some((lineage.status.as_ref()?.holder_uid.clone()?, lineage.name_any()));
+    let held: BTreeMap<String, String> = sight.lineages.iter().filter_map(holding).collect();
     for pod in &sight.pods {
         let has_ended = matches!(phase(pod), "Succeeded" | "Failed");
-        let Some(lineage) = pod.labels().get(labels::LINEAGE).filter(|_| !has_ended) else { continue };
+        // the label comes a moment after the grant
+        let held = || held.get(pod.metadata.uid.as_ref()?);
+        let Some(lineage) = pod.labels().get(labels::LINEAGE).or_else(held).filter(|_| !has_ended) else { continue };
         let key = (pod.namespace().unwrap_or_default(), lineage.clone());
         if found.get(&key).is_none_or(|known| is_ending(known)) {
             found.insert(key, pod);
@@ -316,7 +325,14 @@ mod tests {
         let shop = BTreeSet::from(["shop".to_owned()]);
         let found = |text: Value| policies(&spec(text), &shop, &sight);
         assert_eq!(found(json!({ "policies": ["web"] })), Ok(chosen(&["web"])));
-        assert_eq!(found(json!({ "everything": true })), Ok(chosen(&["web"])), "another namespace's is none");
+        assert_eq!(found(json!({ "everything": true })), Ok(chosen(&[])), "nobody bears one");
+        let sight = Sight {
+            lineages: vec![lineage("web", "0", "web", "default")],
+            pods: vec![pod("db-0", "gone", json!({})), pod("x-0", "db", json!({ "metadata": { "namespace": "bank" } }))],
+            ..Sight::default()
+        };
+        let everything = policies(&spec(json!({ "everything": true })), &shop, &sight);
+        assert_eq!(everything, Ok(chosen(&["web", "gone"])), "another namespace's is none, and a deleted one is no reason");
         let missing = found(json!({ "policies": ["web", "db"] })).expect_err("db is elsewhere");
         assert!(missing.passes && missing.reason == "PolicyNotFound" && missing.message.contains("db"), "{missing:?}");
     }
@@ -345,6 +361,15 @@ mod tests {
         );
         let none = replicas(&chosen(&["other"]), &sight, &wanted).expect_err("none");
         assert!(!none.passes && none.reason == "NothingSelected", "{none:?}");
+    }
+
+    #[test]
+    fn a_pod_that_is_not_labelled_yet_is_its_lineages_holder() {
+        let mut held = StateLineage::clone(&lineage("web", "0", "web", "default"));
+        held.status.get_or_insert_default().holder_uid = Some("uid-1".to_owned());
+        let unlabelled = json!({ "metadata": { "uid": "uid-1", "labels": { "holdfast.dev/lineage": null } } });
+        let sight = Sight { lineages: vec![Arc::new(held)], pods: vec![pod("web-0", "web", unlabelled)], ..Sight::default() };
+        assert_eq!(objects(replicas(&chosen(&["web"]), &sight, &BTreeMap::new())), [("web-0".to_owned(), true)]);
     }
 
     #[test]
