@@ -102,6 +102,30 @@ def snapshot_of_everything(store):
 
 
 @scenario
+def snapshots_by_schedule(store):
+    """A policy's schedule takes a snapshot each minute by itself, and lets the one before go."""
+    every = {"snapshots": {"schedule": "* * * * *", "keep": 1}}
+    stage.namespace(SPACE, store, policies=[policy("ticking", **every)])
+    apply(workload("Deployment", "ticking", labels={"holdfast.dev/policy": "ticking"}), namespace=SPACE)
+    written(SPACE, name_of(ready_pods(SPACE, "ticking", 1, seconds=180)[0]), 5)
+
+    def good(but=None):
+        found = items("statesnapshots", SPACE, "holdfast.dev/scheduled-by=ticking")
+        names = [name_of(one) for one in found if condition(one, "Succeeded").get("status") == "True"]
+        return names if names and but not in names else None
+
+    first = until("the schedule has taken one", good, 90)[-1]
+    second = until("the next one has taken its place", lambda: good(but=first), 120)
+    must(len(second) == 1, f"{second} are kept, not one")
+    status = get("statepolicy", "ticking", SPACE)["status"]
+    must(status["lastSnapshotTime"] < status["nextSnapshotTime"], f"{status}")
+    say(f"          {first}, then {second[0]}; the next at {status['nextSnapshotTime']}")
+    kubectl("delete", "statepolicy", "-n", SPACE, "ticking")
+    until("its snapshots went with it", lambda: not items("statesnapshots", SPACE, "holdfast.dev/scheduled-by=ticking"), 60)
+    kubectl("delete", "deployment", "-n", SPACE, "ticking")
+
+
+@scenario
 def snapshot_is_refused(store):
     """What lacks an agent fails a snapshot by its name; nothing selected, or another namespace's, is refused with a sentence."""
     stage.namespace(SPACE, store, policies=[policy("still", **STILL), policy("loose"), policy("idle")])
