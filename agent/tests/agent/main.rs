@@ -5,9 +5,12 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/dice.rs"]
+mod dice;
 mod disks;
 mod faults;
 mod flushes;
 mod kit;
 mod proofs;
 mod restarts;
+mod seconds;

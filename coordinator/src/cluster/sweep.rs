@@ -21,7 +21,7 @@ use kube::{Client, Resource, ResourceExt};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 
 /// A look without any change.
 const EVERY: Duration = Duration::from_secs(3);
@@ -51,16 +51,21 @@ pub(crate) struct Objects {
     pub(crate) policies: Store<StatePolicy>,
     pub(crate) lineages: Store<StateLineage>,
     pub(crate) repositories: Store<StateRepository>,
+    pub(crate) first: Arc<OnceCell<()>>,
 }
 
 impl Objects {
     /// Waits until all of them were listed once.
     pub(crate) async fn listed(&self) {
-        // an error means that the process ends
-        self.pods.wait_until_ready().await.ok();
-        self.policies.wait_until_ready().await.ok();
-        self.lineages.wait_until_ready().await.ok();
-        self.repositories.wait_until_ready().await.ok();
+        // a store wakes only the last of those who wait for it: one waits for all
+        let all = || async {
+            // an error means that the process ends
+            self.pods.wait_until_ready().await.ok();
+            self.policies.wait_until_ready().await.ok();
+            self.lineages.wait_until_ready().await.ok();
+            self.repositories.wait_until_ready().await.ok();
+        };
+        self.first.get_or_init(all).await;
     }
 }
 
@@ -241,9 +246,30 @@ impl Sweep {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kube::runtime::reflector::store;
+    use kube::runtime::watcher;
     use std::collections::BTreeMap;
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
+    use tokio::task::JoinSet;
+
+    #[tokio::test]
+    async fn everybody_who_waits_for_the_first_listing_is_woken() {
+        let ((pods, mut pods_feed), (policies, mut policies_feed)) = (store(), store());
+        let ((lineages, mut lineages_feed), (repositories, mut repositories_feed)) = (store(), store());
+        let objects = Objects { pods, policies, lineages, repositories, first: Arc::default() };
+        let mut waiting = JoinSet::new();
+        for _ in 0..3 {
+            let objects = objects.clone();
+            waiting.spawn(async move { objects.listed().await });
+        }
+        tokio::task::yield_now().await;
+        pods_feed.apply_watcher_event(&watcher::Event::InitDone);
+        policies_feed.apply_watcher_event(&watcher::Event::InitDone);
+        lineages_feed.apply_watcher_event(&watcher::Event::InitDone);
+        repositories_feed.apply_watcher_event(&watcher::Event::InitDone);
+        tokio::time::timeout(Duration::from_secs(10), waiting.join_all()).await.expect("one was forgotten");
+    }
 
     #[tokio::test]
     async fn a_new_leader_says_nothing_of_repositories_that_were_not_tried_yet() {

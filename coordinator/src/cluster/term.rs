@@ -109,6 +109,7 @@ impl Term {
             repositories: follow(watches, stop, metrics, client, all(), &to_repositories),
             lineages: follow(watches, stop, metrics, client, all(), &to_sweep),
             pods: follow(watches, stop, metrics, client, labelled, &to_sweep),
+            first: Arc::default(),
         }
     }
 

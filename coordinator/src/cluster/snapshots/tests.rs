@@ -109,6 +109,7 @@ impl Shop {
             repositories: follow(&mut tasks, &stop, &metrics, &client, all(), &[]),
             lineages: follow(&mut tasks, &stop, &metrics, &client, all(), &[]),
             pods: follow(&mut tasks, &stop, &metrics, &client, all(), &[]),
+            first: Arc::default(),
         };
         let (events, queue) = Events::new(metrics.clone());
         let telling = super::super::events::tell(client.clone(), "holdfast".into(), Clock::new(), queue, stop.clone());
