@@ -34,10 +34,10 @@ fn whatever_is_done_to_a_file_between_two_clones_is_captured() {
         lab.capture(&mut session, &mounted.path, Dirt::all(), false);
         assert_eq!(clones(&lab).count(), 2, "both are cloned");
         let (mut all, mut read) = (0, 0);
-        let rounds = rounds(10);
+        let rounds = rounds(20);
         for round in 0..rounds {
             for file in &mut files {
-                for _ in 0..=dice.roll(50) {
+                for _ in 0..=dice.roll(40) {
                     file.edit(&mut dice);
                 }
                 file.write_mapped(&mut dice);
@@ -50,8 +50,8 @@ fn whatever_is_done_to_a_file_between_two_clones_is_captured() {
         }
         let edits: u64 = files.iter().map(|file| file.done).sum();
         eprintln!("{}: {edits} edits in {rounds} rounds; {} of {} MiB were read", mounted.kind, read >> 20, all >> 20);
-        assert!(edits > rounds * 30, "{edits} edits are not enough to prove anything");
-        assert!(read < all / 5 * 3, "read {read} of {all} bytes");
+        assert!(edits > rounds * 34, "{edits} edits are not enough to prove anything");
+        assert!(read < all / 2, "read {read} of {all} bytes");
     });
 }
 
@@ -64,7 +64,7 @@ fn nothing_that_is_written_while_clones_are_made_is_missed() {
         let mut dice = Dice::new(5);
         Edits::new(&mounted.path, FILE, 4096, &mut dice);
         lab.capture(&mut session, &mounted.path, Dirt::all(), false);
-        for round in 0..rounds(4) {
+        for round in 0..rounds(5) {
             let ended = AtomicBool::new(false);
             let path = mounted.path.join(FILE);
             let writer = || {
