@@ -12,7 +12,7 @@
 //!
 //! ```text
 //! process     looks whether it can work (rights), waits until it leads (lead), ends in good order
-//!   term        what the leader does while it leads
+//!   term        what the leader does while it leads (leading: what its parts share)
 //!     watched       stores that follow the cluster's objects, and bells
 //!     pki           the authority and its certificates
 //!     repositories  StateRepositories become coordinators
@@ -37,6 +37,7 @@ mod kit;
 #[path = "../tests/kube_kit/mod.rs"]
 mod kube_kit;
 mod lead;
+mod leading;
 mod lineages;
 mod metrics;
 mod name;

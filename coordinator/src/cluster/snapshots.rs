@@ -6,14 +6,12 @@
 //! once. There is no finalizer: deleting the object deletes nothing in the store.
 
 use super::conditions::{self, Saying, Truth};
-use super::events::{Events, News};
-use super::metrics::Metrics;
-use super::repositories::{domain_of, key_of};
-use super::sweep::Objects;
+use super::events::News;
+use super::leading::Leading;
+use super::repositories::domain_of;
 use super::watched::full_name;
-use super::{Repositories, RepositoryKey, RepositoryState};
+use super::{RepositoryKey, RepositoryState};
 use crate::Coordinator;
-use crate::clock::Clock;
 use crate::service::snapshot::Terms;
 use futures::StreamExt;
 use holdfast_api::quantity::parse_duration;
@@ -28,12 +26,11 @@ use kube::api::Api;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::watcher;
-use kube::{Client, Resource, ResourceExt};
+use kube::{Resource, ResourceExt};
 use select::{Hindrance, Replica, Selection, Sight, Workload};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -57,12 +54,7 @@ const NAME_MAX: usize = 100;
 
 /// What the controller works with.
 pub(crate) struct Context {
-    pub(crate) client: Client,
-    pub(crate) clock: Clock,
-    pub(crate) metrics: Metrics,
-    pub(crate) events: Events,
-    pub(crate) repositories: watch::Receiver<Repositories>,
-    pub(crate) objects: Objects,
+    pub(crate) with: Leading,
     /// Holdfast's own namespace.
     pub(crate) system: String,
     pub(crate) pauses: Mutex<HashMap<String, Pause>>,
@@ -77,9 +69,9 @@ pub(crate) struct Pause {
 
 /// Reconciles until `stop`. What is being taken then is waited for, or called off, by the repository's coordinator.
 pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) {
-    let api: Api<DeserializeGuard<StateSnapshot>> = Api::all(context.client.clone());
+    let api: Api<DeserializeGuard<StateSnapshot>> = Api::all(context.with.client.clone());
     let controlled = async {
-        context.objects.listed().await;
+        context.with.objects.listed().await;
         let controller = Controller::new(api, watcher::Config::default());
         let schedules = schedule::run(Arc::clone(&context), controller.store());
         let snapshots = controller
@@ -97,7 +89,7 @@ pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) {
 
 #[allow(clippy::needless_pass_by_value, reason = "as the controller calls it")]
 fn on_error(object: Arc<DeserializeGuard<StateSnapshot>>, error: &kube::Error, context: Arc<Context>) -> Action {
-    context.metrics.reconcile_failed("StateSnapshot");
+    context.with.metrics.reconcile_failed("StateSnapshot");
     tracing::warn!(snapshot = full_name(&*object), %error, "a StateSnapshot could not be looked after");
     Action::requeue(context.put_off(&object.uid().unwrap_or_default(), RETRY.1))
 }
@@ -107,7 +99,7 @@ async fn reconcile(object: Arc<DeserializeGuard<StateSnapshot>>, context: Arc<Co
         Ok(object) => object,
         Err(error) => {
             tracing::error!(snapshot = full_name(&*object), error = %error.error, "a StateSnapshot can't be understood");
-            context.metrics.not_understood("StateSnapshot");
+            context.with.metrics.not_understood("StateSnapshot");
             return Ok(Action::await_change());
         }
     };
@@ -119,7 +111,7 @@ async fn reconcile(object: Arc<DeserializeGuard<StateSnapshot>>, context: Arc<Co
         return Ok(Action::requeue(left));
     }
     // what is cached may be older than what was written a moment ago
-    let api: Api<StateSnapshot> = Api::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
+    let api: Api<StateSnapshot> = Api::namespaced(context.with.client.clone(), &object.namespace().unwrap_or_default());
     let present = api.get_opt(&object.name_any()).await?;
     match present.filter(|present| present.uid() == object.uid() && !is_over(present)) {
         Some(object) => context.see_to(object, &uid).await,
@@ -165,27 +157,27 @@ impl Context {
             Err(why) => return self.fail(teller, &why, uid).await,
         };
         let began = teller.begin().await?;
-        let left = all.saturating_sub(self.clock.now().since(began));
+        let left = all.saturating_sub(self.with.clock.now().since(began));
         match self.attempt(&mut teller, left, pause).await? {
             Ok(status) => {
                 let note = tell::in_words(&status);
                 teller.settle(status, &Saying::new(SUCCEEDED, true, "Taken", note.clone())).await?;
-                self.events.tell(News::normal(teller.object.object_ref(&()), "SnapshotTaken", "Snapshot", note));
-                self.metrics.snapshot_settled("Taken");
+                self.with.events.tell(News::normal(teller.object.object_ref(&()), "SnapshotTaken", "Snapshot", note));
+                self.with.metrics.snapshot_settled("Taken");
                 self.forget(uid);
                 Ok(Action::await_change())
             }
             Err(why) if !why.passes => self.fail(teller, &why, uid).await,
-            Err(why) if all <= self.clock.now().since(began) => {
+            Err(why) if all <= self.with.clock.now().since(began) => {
                 let message = format!("it could not be taken within {}: {}", teller.object.spec.deadline.0, why.message);
                 self.fail(teller, &Hindrance::lasting("DeadlineExceeded", message), uid).await
             }
             Err(why) => {
                 let status = StateSnapshotStatus { phase: Some(PhaseStatus::Waiting), ..teller.status() };
                 teller.settle(status, &Saying::new(SUCCEEDED, Truth::Unknown, why.reason, why.message.clone())).await?;
-                self.events.tell(News::warning(teller.object.object_ref(&()), "SnapshotDelayed", "Snapshot", why.message));
+                self.with.events.tell(News::warning(teller.object.object_ref(&()), "SnapshotDelayed", "Snapshot", why.message));
                 // the last look is at the deadline
-                let rest = all.saturating_sub(self.clock.now().since(began));
+                let rest = all.saturating_sub(self.with.clock.now().since(began));
                 Ok(Action::requeue(self.put_off(uid, rest)))
             }
         }
@@ -194,8 +186,8 @@ impl Context {
     async fn fail(&self, mut teller: tell::Teller<'_>, why: &Hindrance, uid: &str) -> Result<Action, kube::Error> {
         let status = StateSnapshotStatus { phase: Some(PhaseStatus::Failed), ..teller.status() };
         teller.settle(status, &Saying::new(SUCCEEDED, false, why.reason, why.message.clone())).await?;
-        self.events.tell(News::warning(teller.object.object_ref(&()), "SnapshotFailed", "Snapshot", why.message.clone()));
-        self.metrics.snapshot_settled(why.reason);
+        self.with.events.tell(News::warning(teller.object.object_ref(&()), "SnapshotFailed", "Snapshot", why.message.clone()));
+        self.with.metrics.snapshot_settled(why.reason);
         self.forget(uid);
         Ok(Action::await_change())
     }
@@ -229,8 +221,7 @@ impl Context {
             Err(why) => return Ok(Err(why)),
         };
         let Selection { repository, replicas } = selection;
-        let domain = self.objects.repositories.find(|object| key_of(object) == repository).map(|object| domain_of(&object));
-        let Some(domain) = domain else {
+        let Some(domain) = self.with.objects.repository(&repository).map(|object| domain_of(&object)) else {
             return Ok(Err(Hindrance::passing("RepositoryNotReady", format!("there is no StateRepository {repository}"))));
         };
         let lineage = |replica: &Replica| LineageRef { domain: domain.clone(), lineage: replica.lineage.clone() };
@@ -285,9 +276,9 @@ impl Context {
     ) -> Result<Result<(Selection, Setting, Coordinator), Hindrance>, kube::Error> {
         let own = object.namespace().unwrap_or_default();
         let sight = Sight {
-            policies: self.objects.policies.state(),
-            lineages: self.objects.lineages.state(),
-            pods: self.objects.pods.state(),
+            policies: self.with.objects.policies.state(),
+            lineages: self.with.objects.lineages.state(),
+            pods: self.with.objects.pods.state(),
         };
         let chosen = select::namespaces(&object.spec, &own, &self.system)
             .and_then(|namespaces| select::policies(&object.spec, &namespaces, &sight));
@@ -304,7 +295,7 @@ impl Context {
         };
         Ok(match ready() {
             Ok((selection, coordinator)) => {
-                let setting = manifests::gather(&self.client, &selection, &sight).await?;
+                let setting = manifests::gather(&self.with.client, &selection, &sight).await?;
                 Ok((selection, setting, coordinator))
             }
             Err(why) => Err(why),
@@ -318,11 +309,11 @@ impl Context {
             let (namespace, kind, name) = &workload;
             let replicas = match kind.as_str() {
                 "Deployment" => {
-                    let found = Api::<Deployment>::namespaced(self.client.clone(), namespace).get_opt(name).await?;
+                    let found = Api::<Deployment>::namespaced(self.with.client.clone(), namespace).get_opt(name).await?;
                     found.map(|found| found.spec.and_then(|spec| spec.replicas))
                 }
                 "StatefulSet" => {
-                    let found = Api::<StatefulSet>::namespaced(self.client.clone(), namespace).get_opt(name).await?;
+                    let found = Api::<StatefulSet>::namespaced(self.with.client.clone(), namespace).get_opt(name).await?;
                     found.map(|found| found.spec.and_then(|spec| spec.replicas))
                 }
                 // of others, a replica without a pod has ended
@@ -338,10 +329,11 @@ impl Context {
     fn coordinator(&self, key: &RepositoryKey) -> Result<Coordinator, Hindrance> {
         let not_ready =
             |why: &str| Hindrance::passing("RepositoryNotReady", format!("StateRepository {key} can't be used: {why}"));
-        match self.repositories.borrow().get(key) {
+        match self.with.repositories.borrow().get(key) {
             Some(RepositoryState::Ready(coordinator)) => Ok(coordinator.clone()),
             Some(RepositoryState::NotReady(why)) => Err(not_ready(why)),
-            None => Err(not_ready("it does not exist, or was not looked at yet")),
+            None if self.with.objects.repository(key).is_some() => Err(not_ready("it is being opened")),
+            None => Err(not_ready("it does not exist")),
         }
     }
 
@@ -351,7 +343,7 @@ impl Context {
                 object.spec.lineage == name
                     && RepositoryKey::new(object.namespace().unwrap_or_default(), object.spec.repository.clone()) == *repository
             };
-            self.objects.lineages.find(is).map_or_else(|| name.to_owned(), |object| object.name_any())
+            self.with.objects.lineages.find(is).map_or_else(|| name.to_owned(), |object| object.name_any())
         };
         let recorded = match self.coordinator(repository) {
             Ok(coordinator) => coordinator.api().setting(&snapshot.id).await.ok(),
@@ -368,7 +360,7 @@ impl Context {
 
     /// How long an object still waits: what it was told of itself must not make it be tried at once.
     fn waits(&self, uid: &str) -> Option<Duration> {
-        let left = self.pauses().get(uid)?.until.since(self.clock.monotonic());
+        let left = self.pauses().get(uid)?.until.since(self.with.clock.monotonic());
         (!left.is_zero()).then_some(left)
     }
 
@@ -377,7 +369,7 @@ impl Context {
         let mut pauses = self.pauses();
         let tries = pauses.get(uid).map_or(0, |pause| pause.tries);
         let pause = super::lead::jittered(RETRY.0.saturating_mul(1 << tries.min(10)).min(RETRY.1)).min(at_most);
-        let now = self.clock.monotonic();
+        let now = self.with.clock.monotonic();
         if pauses.len() >= REMEMBERED_MAX {
             pauses.retain(|_, pause| pause.until > now);
         }

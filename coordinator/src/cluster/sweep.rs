@@ -3,25 +3,22 @@
 //! silence changes things too.
 
 use super::audit::{self, Unguarded};
-use super::events::Events;
+use super::leading::Leading;
 use super::lineages::{Lineages, Name, PodFacts, Sources};
-use super::metrics::{Metrics, Policy, Swept};
+use super::metrics::{Policy, Swept};
 use super::policies::{self, RepositoryFacts};
 use super::repositories::{domain_of, key_of};
 use super::watched::Bell;
 use super::{Repositories, RepositoryKey, RepositoryState};
-use crate::clock::Clock;
 use audit::guard::{Guard, guard, policy};
 use futures::{StreamExt, stream};
-use holdfast_api::{StateLineage, StatePolicy, StateRepository, labels};
+use holdfast_api::{StatePolicy, StateRepository, labels};
 use holdfast_core::time::Monotonic;
-use k8s_openapi::api::core::v1::Pod;
-use kube::runtime::reflector::Store;
-use kube::{Client, Resource, ResourceExt};
+use kube::{Resource, ResourceExt};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::watch;
 
 /// A look without any change.
 const EVERY: Duration = Duration::from_secs(3);
@@ -34,39 +31,9 @@ const WORKLOADS_EVERY: Duration = Duration::from_secs(30);
 /// Statuses of policies that are written at once.
 const AT_ONCE: usize = 8;
 
-/// What is looked at.
-pub(crate) struct Sweep {
-    pub(crate) client: Client,
-    pub(crate) clock: Clock,
-    pub(crate) metrics: Metrics,
-    pub(crate) events: Events,
-    pub(crate) repositories: watch::Receiver<Repositories>,
-    pub(crate) objects: Objects,
-}
-
-/// The objects of the cluster.
-#[derive(Clone)]
-pub(crate) struct Objects {
-    pub(crate) pods: Store<Pod>,
-    pub(crate) policies: Store<StatePolicy>,
-    pub(crate) lineages: Store<StateLineage>,
-    pub(crate) repositories: Store<StateRepository>,
-    pub(crate) first: Arc<OnceCell<()>>,
-}
-
-impl Objects {
-    /// Waits until all of them were listed once.
-    pub(crate) async fn listed(&self) {
-        // a store wakes only the last of those who wait for it: one waits for all
-        let all = || async {
-            // an error means that the process ends
-            self.pods.wait_until_ready().await.ok();
-            self.policies.wait_until_ready().await.ok();
-            self.lineages.wait_until_ready().await.ok();
-            self.repositories.wait_until_ready().await.ok();
-        };
-        self.first.get_or_init(all).await;
-    }
+/// What looks, and with what.
+struct Sweep {
+    with: Leading,
 }
 
 /// What is remembered between looks.
@@ -81,10 +48,11 @@ struct Memory {
 }
 
 /// Looks for ever.
-pub(crate) async fn run(sweep: Sweep, bell: Bell) {
-    sweep.objects.listed().await;
-    let listed = sweep.objects.repositories.state().iter().map(|object| key_of(&**object)).collect();
-    tried(listed, sweep.repositories.clone(), TRIED_WITHIN).await;
+pub(crate) async fn run(with: Leading, bell: Bell) {
+    with.objects.listed().await;
+    let listed = with.objects.repositories.state().iter().map(|object| key_of(&**object)).collect();
+    tried(listed, with.repositories.clone(), TRIED_WITHIN).await;
+    let sweep = Sweep { with };
     let mut memory = Memory::default();
     loop {
         sweep.look(&mut memory).await;
@@ -102,10 +70,10 @@ async fn tried(listed: Vec<RepositoryKey>, mut table: watch::Receiver<Repositori
 
 impl Sweep {
     async fn look(&self, memory: &mut Memory) {
-        let unguarded = match audit::pods(&self.client, &self.objects.pods, &self.events).await {
+        let unguarded = match audit::pods(&self.with.client, &self.with.objects.pods, &self.with.events).await {
             Ok(found) => found,
             Err(error) => {
-                self.metrics.reconcile_failed("Pod");
+                self.with.metrics.reconcile_failed("Pod");
                 tracing::warn!(%error, "pods could not be looked at");
                 return;
             }
@@ -114,22 +82,22 @@ impl Sweep {
             let label = Policy { namespace: namespace.clone(), policy: policy.clone() };
             (label, i64::try_from(pods.len()).unwrap_or(i64::MAX))
         };
-        self.metrics.unguarded(&mut memory.unguarded, unguarded.iter().map(count));
+        self.with.metrics.unguarded(&mut memory.unguarded, unguarded.iter().map(count));
         self.workloads(memory).await;
-        let repositories = Arc::clone(&self.repositories.borrow());
+        let repositories = Arc::clone(&self.with.repositories.borrow());
         self.count(memory, &repositories);
         let protected = self.lineages(memory, &repositories).await;
         self.policies(memory, &repositories, &protected, &unguarded).await;
     }
 
     async fn workloads(&self, memory: &mut Memory) {
-        let now = self.clock.monotonic();
+        let now = self.with.clock.monotonic();
         if memory.workloads.is_some_and(|before| now.since(before) < WORKLOADS_EVERY) {
             return;
         }
         memory.workloads = Some(now);
-        if let Err(error) = audit::workloads(&self.client, &self.events).await {
-            self.metrics.reconcile_failed("Workload");
+        if let Err(error) = audit::workloads(&self.with.client, &self.with.events).await {
+            self.with.metrics.reconcile_failed("Workload");
             tracing::warn!(%error, "workloads could not be looked at");
         }
     }
@@ -137,18 +105,19 @@ impl Sweep {
     fn count(&self, memory: &mut Memory, repositories: &Repositories) {
         let ready = repositories.values().filter(|state| matches!(state, RepositoryState::Ready(_))).count();
         let counts = [("Ready", ready), ("NotReady", repositories.len() - ready)];
-        self.metrics
+        self.with
+            .metrics
             .repositories(&mut memory.reasons, counts.map(|(reason, count)| (reason, i64::try_from(count).unwrap_or(i64::MAX))));
         let sessions = repositories.values().map(|state| match state {
             RepositoryState::Ready(coordinator) => coordinator.seen().len(),
             RepositoryState::NotReady(_) => 0,
         });
-        self.metrics.sessions(sessions.sum());
+        self.with.metrics.sessions(sessions.sum());
     }
 
     async fn lineages(&self, memory: &mut Memory, repositories: &Repositories) -> HashSet<Name> {
         let mut pods = HashMap::new();
-        for pod in self.objects.pods.state() {
+        for pod in self.with.objects.pods.state() {
             if let (Some(lineage), true) = (pod.labels().get(labels::LINEAGE), guard(&pod) != Guard::Over) {
                 let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
                 pods.insert(
@@ -159,25 +128,25 @@ impl Sweep {
         }
         let limit =
             |policy: Arc<StatePolicy>| ((policy.namespace().unwrap_or_default(), policy.name_any()), policies::limit(&policy));
-        let limits = self.objects.policies.state().into_iter().map(limit).collect();
+        let limits = self.with.objects.policies.state().into_iter().map(limit).collect();
         let domain = |object: Arc<StateRepository>| (key_of(&*object), domain_of(&object));
-        let domains = self.objects.repositories.state().into_iter().map(domain).collect();
+        let domains = self.with.objects.repositories.state().into_iter().map(domain).collect();
         let sources = Sources {
-            client: &self.client,
-            clock: self.clock,
-            events: &self.events,
+            client: &self.with.client,
+            clock: self.with.clock,
+            events: &self.with.events,
             repositories,
             pods: &pods,
             limits: &limits,
             domains: &domains,
         };
-        let objects = self.objects.lineages.state();
-        memory.lineages.sweep(&sources, &objects, &self.metrics).await.into_iter().collect()
+        let objects = self.with.objects.lineages.state();
+        memory.lineages.sweep(&sources, &objects, &self.with.metrics).await.into_iter().collect()
     }
 
     async fn policies(&self, memory: &mut Memory, repositories: &Repositories, protected: &HashSet<Name>, unguarded: &Unguarded) {
-        let now = self.clock.monotonic();
-        let policies = self.objects.policies.state();
+        let now = self.with.clock.monotonic();
+        let policies = self.with.objects.policies.state();
         let names: HashSet<Name> =
             policies.iter().map(|policy| (policy.namespace().unwrap_or_default(), policy.name_any())).collect();
         memory.failed.retain(|name, _| names.contains(name));
@@ -191,7 +160,9 @@ impl Sweep {
                 repository: match repositories.get(&key) {
                     Some(RepositoryState::Ready(_)) => RepositoryFacts::Ready,
                     Some(RepositoryState::NotReady(why)) => RepositoryFacts::NotReady(why.clone()),
-                    None if self.has_repository(&key) => RepositoryFacts::NotReady("it is being opened".to_owned()),
+                    None if self.with.objects.repository(&key).is_some() => {
+                        RepositoryFacts::NotReady("it is being opened".to_owned())
+                    }
                     None => RepositoryFacts::Missing,
                 },
                 replicas,
@@ -202,7 +173,7 @@ impl Sweep {
         });
         let due: Vec<_> = due.collect();
         let writing = stream::iter(due).map(|(name, object, facts)| async move {
-            let written = policies::write(&self.client, &object, &facts, self.clock.now()).await;
+            let written = policies::write(&self.with.client, &object, &facts, self.with.clock.now()).await;
             (name, written)
         });
         let written: Vec<_> = writing.buffer_unordered(AT_ONCE).collect().await;
@@ -211,7 +182,7 @@ impl Sweep {
                 memory.failed.remove(&name);
                 continue;
             };
-            self.metrics.reconcile_failed("StatePolicy");
+            self.with.metrics.reconcile_failed("StatePolicy");
             tracing::warn!(policy = format!("{}/{}", name.0, name.1), %error, "a status could not be written");
             let failures = memory.failed.get(&name).map_or(0, |(failures, _)| *failures);
             let pause = Duration::from_secs(2).saturating_mul(1 << failures.min(5));
@@ -219,16 +190,10 @@ impl Sweep {
         }
     }
 
-    fn has_repository(&self, key: &RepositoryKey) -> bool {
-        let is =
-            |object: &StateRepository| object.namespace().unwrap_or_default() == key.namespace && object.name_any() == key.name;
-        self.objects.repositories.find(is).is_some()
-    }
-
     /// Of each policy: its pods that have not ended, and those of them whose lineage is protected.
     fn replicas(&self, protected: &HashSet<Name>) -> HashMap<Name, (usize, usize)> {
         let mut counts: HashMap<Name, (usize, usize)> = HashMap::new();
-        for pod in self.objects.pods.state() {
+        for pod in self.with.objects.pods.state() {
             let (Some(policy), state) = (policy(&pod.metadata), guard(&pod)) else { continue };
             if state == Guard::Over {
                 continue;
@@ -246,30 +211,9 @@ impl Sweep {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kube::runtime::reflector::store;
-    use kube::runtime::watcher;
     use std::collections::BTreeMap;
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
-    use tokio::task::JoinSet;
-
-    #[tokio::test]
-    async fn everybody_who_waits_for_the_first_listing_is_woken() {
-        let ((pods, mut pods_feed), (policies, mut policies_feed)) = (store(), store());
-        let ((lineages, mut lineages_feed), (repositories, mut repositories_feed)) = (store(), store());
-        let objects = Objects { pods, policies, lineages, repositories, first: Arc::default() };
-        let mut waiting = JoinSet::new();
-        for _ in 0..3 {
-            let objects = objects.clone();
-            waiting.spawn(async move { objects.listed().await });
-        }
-        tokio::task::yield_now().await;
-        pods_feed.apply_watcher_event(&watcher::Event::InitDone);
-        policies_feed.apply_watcher_event(&watcher::Event::InitDone);
-        lineages_feed.apply_watcher_event(&watcher::Event::InitDone);
-        repositories_feed.apply_watcher_event(&watcher::Event::InitDone);
-        tokio::time::timeout(Duration::from_secs(10), waiting.join_all()).await.expect("one was forgotten");
-    }
 
     #[tokio::test]
     async fn a_new_leader_says_nothing_of_repositories_that_were_not_tried_yet() {

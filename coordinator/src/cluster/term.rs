@@ -4,15 +4,14 @@
 use super::events::{self, Events};
 use super::http::{Health, Phase};
 use super::lead::labels;
+use super::leading::{Leading, Objects};
 use super::metrics::Metrics;
 use super::pki::places::{CONFIGURATION, InCluster};
 use super::pki::{AUTHORITY, Names, Now, Pki, Shown};
 use super::repositories::{self, open};
 use super::settings::Settings;
-use super::snapshots;
-use super::sweep::{self, Objects, Sweep};
 use super::watched::{Bell, follow};
-use super::{Cluster, ClusterConfig, Holds, Repositories, gates};
+use super::{Cluster, ClusterConfig, Holds, Repositories, gates, snapshots, sweep};
 use crate::clock::Clock;
 use anyhow::Context;
 use holdfast_core::id::OwnerId;
@@ -72,8 +71,15 @@ pub(crate) async fn run(term: Term, stop: CancellationToken) -> anyhow::Result<(
         Ok(())
     });
     let table = term.repositories(&mut tasks, &stop, &bells);
-    term.sweep(&mut tasks, &stop, &bells, &stores, &table, events.clone());
-    term.snapshots(&mut tasks, &stop, &stores, &table, events.clone());
+    let leading = Leading {
+        client: term.client.clone(),
+        clock: term.clock,
+        metrics: term.metrics.clone(),
+        events: events.clone(),
+        repositories: table.clone(),
+        objects: stores.clone(),
+    };
+    control(leading, &term.settings.namespace, &mut tasks, &stop, &bells);
     // nothing is restored in place yet, so nothing is held
     let (_held, holds) = watch::channel(Holds::default());
     let cluster = Cluster::new(ClusterConfig { client: term.client.clone(), repositories: table, holds });
@@ -181,57 +187,19 @@ impl Term {
     }
 }
 
-impl Term {
-    fn sweep(
-        &self,
-        tasks: &mut JoinSet<anyhow::Result<()>>,
-        stop: &CancellationToken,
-        bells: &Bells,
-        objects: &Objects,
-        repositories: &watch::Receiver<Repositories>,
-        events: Events,
-    ) {
-        let sweep = Sweep {
-            client: self.client.clone(),
-            clock: self.clock,
-            metrics: self.metrics.clone(),
-            events,
-            repositories: repositories.clone(),
-            objects: objects.clone(),
-        };
-        let (bell, stop) = (bells.sweep.clone(), stop.clone());
-        tasks.spawn(async move {
-            stop.run_until_cancelled(sweep::run(sweep, bell)).await;
-            Ok(())
-        });
-    }
-}
-
-impl Term {
-    fn snapshots(
-        &self,
-        tasks: &mut JoinSet<anyhow::Result<()>>,
-        stop: &CancellationToken,
-        objects: &Objects,
-        repositories: &watch::Receiver<Repositories>,
-        events: Events,
-    ) {
-        let context = Arc::new(snapshots::Context {
-            client: self.client.clone(),
-            clock: self.clock,
-            metrics: self.metrics.clone(),
-            events,
-            repositories: repositories.clone(),
-            objects: objects.clone(),
-            system: self.settings.namespace.clone(),
-            pauses: Default::default(),
-        });
-        let running = snapshots::run(context, stop.clone());
-        tasks.spawn(async move {
-            running.await;
-            Ok(())
-        });
-    }
+/// What looks at everything again and again, and what takes snapshots.
+fn control(leading: Leading, system: &str, tasks: &mut JoinSet<anyhow::Result<()>>, stop: &CancellationToken, bells: &Bells) {
+    let context = snapshots::Context { with: leading.clone(), system: system.to_owned(), pauses: Default::default() };
+    let snapshots = snapshots::run(Arc::new(context), stop.clone());
+    tasks.spawn(async move {
+        snapshots.await;
+        Ok(())
+    });
+    let (bell, stop) = (bells.sweep.clone(), stop.clone());
+    tasks.spawn(async move {
+        stop.run_until_cancelled(sweep::run(leading, bell)).await;
+        Ok(())
+    });
 }
 
 /// Serves agents and people, and takes the label so that they come here.

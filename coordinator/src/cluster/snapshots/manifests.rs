@@ -2,7 +2,7 @@
 //! What a snapshot's replicas ran as: their workloads, the ConfigMaps and claims that these name, the policies, and the images' digests. Of Secrets
 //! and service accounts the names only.
 
-use super::select::{Selection, Sight, Workload};
+use super::select::{Selection, Sight, Workload, workload};
 use holdfast_api::{StatePolicy, labels};
 use holdfast_store::snapshot::{Image, Manifest, Setting};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
@@ -86,11 +86,7 @@ fn concerned<'a>(selection: &Selection, sight: &'a Sight) -> (Vec<&'a Arc<Pod>>,
             && pod.labels().get(labels::LINEAGE).is_some_and(|object| is_chosen(pod.namespace(), object))
     });
     let lineages = sight.lineages.iter().filter(|lineage| is_chosen(lineage.namespace(), &lineage.name_any()));
-    let workloads = lineages.map(|lineage| {
-        let of = &lineage.spec.workload;
-        (lineage.namespace().unwrap_or_default(), of.kind.clone(), of.name.clone())
-    });
-    (pods.collect(), workloads.collect())
+    (pods.collect(), lineages.map(|lineage| workload(lineage)).collect())
 }
 
 fn policies(pods: &[&Arc<Pod>], sight: &Sight) -> Vec<Arc<StatePolicy>> {

@@ -43,9 +43,9 @@ pub(super) async fn run(context: Arc<Context>, snapshots: Snapshots) {
     // an error means that the process ends
     snapshots.wait_until_ready().await.ok();
     loop {
-        for policy in context.objects.policies.state() {
+        for policy in context.with.objects.policies.state() {
             if let Err(error) = look(&context, &policy, &snapshots).await {
-                context.metrics.reconcile_failed("StatePolicy");
+                context.with.metrics.reconcile_failed("StatePolicy");
                 tracing::warn!(policy = full_name(&*policy), %error, "a schedule could not be looked after");
             }
         }
@@ -61,11 +61,11 @@ async fn look(context: &Context, policy: &StatePolicy, snapshots: &Snapshots) ->
     };
     let Some(zone) = zone(&schedule.time_zone) else {
         let note = format!("there is no time zone {:?}: write its IANA name, for example Europe/Berlin", schedule.time_zone);
-        context.events.tell(News::warning(policy.object_ref(&()), "TimeZoneUnknown", "Schedule", note));
+        context.with.events.tell(News::warning(policy.object_ref(&()), "TimeZoneUnknown", "Schedule", note));
         return Ok(());
     };
     let mine = owned(policy, snapshots);
-    match schedule.turn(context.clock.now(), &zone, noted) {
+    match schedule.turn(context.with.clock.now(), &zone, noted) {
         // one after the other: it is begun when the one before has ended
         Turn { due: Some(_), .. } if mine.iter().any(|snapshot| !is_over(snapshot)) => {}
         Turn { due: Some(due), next } => {
@@ -117,7 +117,7 @@ async fn create(context: &Context, policy: &StatePolicy, due: Timestamp) -> Resu
         // the policy's deletion waits for nothing
         vec![OwnerReference { block_owner_deletion: None, ..owner }]
     });
-    let api: Api<StateSnapshot> = Api::namespaced(context.client.clone(), &policy.namespace().unwrap_or_default());
+    let api: Api<StateSnapshot> = Api::namespaced(context.with.client.clone(), &policy.namespace().unwrap_or_default());
     let by = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
     match api.create(&by, &snapshot).await {
         Ok(_) => Ok(()),
@@ -127,7 +127,7 @@ async fn create(context: &Context, policy: &StatePolicy, due: Timestamp) -> Resu
             if there.is_some_and(|there| !is_owned(policy, &there)) {
                 let note =
                     format!("there is a StateSnapshot {:?} that is not the schedule's: none was taken", snapshot.name_any());
-                context.events.tell(News::warning(policy.object_ref(&()), "SnapshotNameTaken", "Schedule", note));
+                context.with.events.tell(News::warning(policy.object_ref(&()), "SnapshotNameTaken", "Schedule", note));
             }
             Ok(())
         }
@@ -143,15 +143,14 @@ async fn note(
     next: Option<Timestamp>,
 ) -> Result<(), kube::Error> {
     let before = policy.status.clone().unwrap_or_default();
-    let text = |time: Timestamp| whole_seconds(time);
-    let next = next.map(text);
+    let next = next.map(whole_seconds);
     if begun.is_none() && before.next_snapshot_time == next {
         return Ok(());
     }
-    let last: Option<Time> = begun.map(text).or(before.last_snapshot_time);
+    let last: Option<Time> = begun.map(whole_seconds).or(before.last_snapshot_time);
     // an empty field takes away what stood there
     let patch = json!({ "status": { "lastSnapshotTime": last, "nextSnapshotTime": next } });
-    let api: Api<StatePolicy> = Api::namespaced(context.client.clone(), &policy.namespace().unwrap_or_default());
+    let api: Api<StatePolicy> = Api::namespaced(context.with.client.clone(), &policy.namespace().unwrap_or_default());
     let by = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
     match api.patch_status(&policy.name_any(), &by, &Patch::Merge(patch)).await {
         // it was deleted meanwhile
@@ -167,7 +166,7 @@ async fn let_go(context: &Context, schedule: &Schedule, mine: Vec<StateSnapshot>
         if !withdrawn(context, &snapshot).await {
             continue;
         }
-        let api: Api<StateSnapshot> = Api::namespaced(context.client.clone(), &snapshot.namespace().unwrap_or_default());
+        let api: Api<StateSnapshot> = Api::namespaced(context.with.client.clone(), &snapshot.namespace().unwrap_or_default());
         let exactly = Preconditions { uid: snapshot.uid(), resource_version: None };
         match api.delete(&snapshot.name_any(), &DeleteParams { preconditions: Some(exactly), ..DeleteParams::default() }).await {
             Err(kube::Error::Api(refused)) if refused.is_not_found() || refused.is_conflict() => {}
@@ -191,8 +190,7 @@ async fn withdrawn(context: &Context, snapshot: &StateSnapshot) -> bool {
     let status = snapshot.status.clone().unwrap_or_default();
     let key = status.repository.and_then(|name| name.parse::<RepositoryKey>().ok());
     let (Some(id), Some(key)) = (status.snapshot_id, key) else { return true };
-    let of = |known: &holdfast_api::StateRepository| crate::cluster::repositories::key_of(known) == key;
-    if context.objects.repositories.find(of).is_none() {
+    if context.with.objects.repository(&key).is_none() {
         // with the StateRepository went whoever could ask
         return true;
     }

@@ -232,7 +232,8 @@ fn runs(pod: &Pod) -> bool {
     phase(pod) == "Running" && !is_ending(pod)
 }
 
-fn workload(lineage: &StateLineage) -> Workload {
+/// Whose replica it is.
+pub(super) fn workload(lineage: &StateLineage) -> Workload {
     let of = &lineage.spec.workload;
     (lineage.namespace().unwrap_or_default(), of.kind.clone(), of.name.clone())
 }

@@ -53,7 +53,7 @@ impl<'a> Teller<'a> {
         if let Some(began) = before.start_time {
             return Ok(began.0.into());
         }
-        let now = whole_seconds(self.context.clock.now());
+        let now = whole_seconds(self.context.with.clock.now());
         let began = now.0.into();
         let status = StateSnapshotStatus { start_time: Some(now), phase: Some(PhaseStatus::Waiting), ..before };
         self.settle(status, &Saying::new(SUCCEEDED, Truth::Unknown, "Accepted", "it will be taken")).await?;
@@ -85,12 +85,13 @@ impl<'a> Teller<'a> {
         let generation = self.object.metadata.generation;
         status.observed_generation = generation;
         let said = std::slice::from_ref(saying);
-        status.conditions = conditions::settled(&before.conditions, said, generation, self.context.clock.now());
+        status.conditions = conditions::settled(&before.conditions, said, generation, self.context.with.clock.now());
         let same = conditions::all_said(&before.conditions, &status.conditions);
         if same && (StateSnapshotStatus { conditions: status.conditions.clone(), ..before }) == status {
             return Ok(());
         }
-        let api: Api<StateSnapshot> = Api::namespaced(self.context.client.clone(), &self.object.namespace().unwrap_or_default());
+        let api: Api<StateSnapshot> =
+            Api::namespaced(self.context.with.client.clone(), &self.object.namespace().unwrap_or_default());
         let patch = json!({
             "apiVersion": StateSnapshot::api_version(&()), "kind": StateSnapshot::kind(&()),
             // another object of the same name is not meant

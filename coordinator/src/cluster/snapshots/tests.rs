@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 use super::*;
+use crate::clock::Clock;
+use crate::cluster::Repositories;
+use crate::cluster::events::Events;
 use crate::cluster::kit::{Agent, OWNER, Served, World, Writer};
 use crate::cluster::kube_kit::ApiServer;
+use crate::cluster::leading::{Leading, Objects};
+use crate::cluster::metrics::Metrics;
 use crate::cluster::watched::follow;
 use crate::{Access, Config};
 use holdfast_core::barrier::{Answer, Order, Rest};
@@ -10,6 +15,7 @@ use holdfast_proto::barrier;
 use holdfast_proto::v1::session_request::Event as Said;
 use holdfast_proto::v1::session_response::Command;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// A namespace with a repository, a policy, and the workload `web`.
@@ -112,15 +118,11 @@ impl Shop {
             first: Arc::default(),
         };
         let (events, queue) = Events::new(metrics.clone());
-        let telling = super::super::events::tell(client.clone(), "holdfast".into(), Clock::new(), queue, stop.clone());
+        let telling = crate::cluster::events::tell(client.clone(), "holdfast".into(), Clock::new(), queue, stop.clone());
         tasks.spawn(telling);
+        let repositories = self.repositories.subscribe();
         let context = Context {
-            client,
-            clock: Clock::new(),
-            metrics,
-            events,
-            repositories: self.repositories.subscribe(),
-            objects,
+            with: Leading { client, clock: Clock::new(), metrics, events, repositories, objects },
             system: "holdfast-system".to_owned(),
             pauses: Mutex::default(),
         };
