@@ -15,7 +15,7 @@
 //!   term        what the leader does while it leads (leading: what its parts share)
 //!     watched       stores that follow the cluster's objects, and bells
 //!     pki           the authority and its certificates
-//!     repositories  StateRepositories become coordinators
+//!     repositories  StateRepositories become coordinators, in a table that the others look into
 //!     snapshots     StateSnapshots are taken
 //!     sweep         the look at everything: audit, lineages, policies, and what their statuses say
 //!     gates, events, conditions, metrics, http    what is told
@@ -51,6 +51,7 @@ mod signals;
 mod slots;
 mod snapshots;
 mod sweep;
+mod table;
 mod term;
 mod waiting;
 mod watched;
@@ -59,10 +60,11 @@ pub(crate) use identity::pass::key as pass_key;
 pub use name::{LineageName, RepositoryKey};
 pub use process::run;
 pub use settings::Settings;
+pub use table::{Repositories, RepositoryState};
 
+use crate::CoordinatorError;
 use crate::server::{accepted, run_offer};
 use crate::service::{MESSAGE_BYTES_MAX, Offer, health, reflection};
-use crate::{Coordinator, CoordinatorError};
 use front::{Agents, Front, Others, tls};
 use holdfast_proto::v1::agent_service_server::AgentServiceServer;
 use identity::Identity;
@@ -74,20 +76,6 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-
-/// The repositories of the cluster, each with its coordinator or with why it has none. Whoever reconciles StateRepositories sends a new map
-/// when one changes.
-pub type Repositories = Arc<BTreeMap<RepositoryKey, RepositoryState>>;
-
-/// A StateRepository, as far as the coordinator is concerned.
-#[derive(Debug, Clone)]
-pub enum RepositoryState {
-    /// It can be used: a coordinator with [`Access::Open`](crate::Access::Open) (the front asks who calls) and with
-    /// [`Config::domain`](crate::Config::domain) set, so that nobody gets at another namespace's domain through it.
-    Ready(Coordinator),
-    /// It can't be used, and why, for people.
-    NotReady(String),
-}
 
 /// What keeps gates shut for now: by the name of a StateLineage's object, with a sentence for people (`RestoreInProgress`). A new map is sent when
 /// that changes.

@@ -45,6 +45,7 @@ pub(super) fn report(status: &Status, now: Timestamp) -> v1::StatusReport {
         sequence: checkpoint.map_or(0, |checkpoint| checkpoint.sequence),
         quality: quality.into(),
         last_close: checkpoint.map(|checkpoint| wire_time(checkpoint.last_close)),
+        bytes: checkpoint.map_or(0, |_| status.totals.bytes),
     }
 }
 

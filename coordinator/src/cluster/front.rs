@@ -10,7 +10,8 @@
 
 use super::identity::{Identity, Token};
 use super::slots::Slots;
-use super::{Repositories, RepositoryKey, RepositoryState};
+use super::table::Unready;
+use super::{Repositories, RepositoryKey};
 use crate::Coordinator;
 use crate::status;
 use axum::body::Body;
@@ -62,25 +63,21 @@ impl Front {
 
     /// The coordinator of a repository.
     pub(super) fn coordinator(&self, key: &RepositoryKey) -> Result<Coordinator, Status> {
-        match self.repositories.borrow().get(key) {
-            Some(RepositoryState::Ready(coordinator)) => Ok(coordinator.clone()),
-            Some(RepositoryState::NotReady(why)) => {
+        self.repositories.borrow().coordinator(key).cloned().map_err(|unready| match unready {
+            Unready::Missing => status::not_found("StateRepository", key.to_string()),
+            Unready::Away(why) => {
                 let problem = Problem::new(Reason::StoreUnavailable, format!("StateRepository {key} is not ready: {why}"));
-                Err(problem.resource("StateRepository", key.to_string()).retry_after(READY_PAUSE).into())
+                problem.resource("StateRepository", key.to_string()).retry_after(READY_PAUSE).into()
             }
-            None => Err(status::not_found("StateRepository", key.to_string())),
-        }
+        })
     }
 
     /// The repository whose lineage a grant opens.
     fn granted(&self, metadata: &MetadataMap) -> Result<RepositoryKey, Status> {
         let missing = || status::because(Reason::GrantUnknown, format!("send a grant's token in the header {GRANT_HEADER}"));
         let token = metadata.get_bin(GRANT_HEADER).ok_or_else(missing)?.to_bytes().map_err(|_| missing())?;
-        let repositories = Arc::clone(&self.repositories.borrow());
-        let of = repositories.iter().find(|(_, state)| match state {
-            RepositoryState::Ready(coordinator) => coordinator.shared().has_grant(&token),
-            RepositoryState::NotReady(_) => false,
-        });
+        let repositories = self.repositories.borrow().clone();
+        let of = repositories.ready().find(|(_, coordinator)| coordinator.shared().has_grant(&token));
         let unknown = || status::because(Reason::GrantUnknown, "the grant is unknown or has expired: open a new session");
         of.map(|(key, _)| key.clone()).ok_or_else(unknown)
     }
@@ -108,7 +105,7 @@ impl Front {
             return Ok(known.clone());
         }
         let repositories = self.repositories.borrow();
-        routes.retain(|key, _| repositories.contains_key(key));
+        routes.retain(|key, _| repositories.contains(key));
         let made = coordinator.routes();
         routes.insert(key.clone(), (coordinator, made.clone()));
         Ok(made)

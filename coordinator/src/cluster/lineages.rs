@@ -4,7 +4,8 @@
 use super::conditions;
 use super::events::{Events, News};
 use super::metrics;
-use super::{Repositories, RepositoryKey, RepositoryState};
+use super::table::Unready;
+use super::{Repositories, RepositoryKey, WaitingFor};
 use crate::clock::Clock;
 use futures::{StreamExt, stream};
 use holdfast_api::lineage::{CheckpointStatus, QualityStatus};
@@ -60,8 +61,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) pods: &'a HashMap<Name, PodFacts>,
     /// Within which changes are durable, by policy.
     pub(crate) limits: &'a HashMap<Name, Duration>,
-    /// The domain of each repository that there is, opened or not.
-    pub(crate) domains: &'a HashMap<RepositoryKey, String>,
+    /// Pods that have a lineage's slot and wait.
+    pub(crate) waiting: &'a HashMap<Name, (String, WaitingFor)>,
 }
 
 /// What is remembered of lineages between sweeps.
@@ -126,7 +127,7 @@ impl Lineages {
         let mut due = Vec::new();
         for object in objects.iter().map(AsRef::as_ref) {
             let (key, known) = (repository_of(object), self.known.entry(name_of(object)).or_default());
-            let Some(RepositoryState::Ready(coordinator)) = from.repositories.get(&key) else { continue };
+            let Ok(coordinator) = from.repositories.coordinator(&key) else { continue };
             let is_live = seen.contains_key(&(key.clone(), object.spec.lineage.clone()));
             // what nobody writes does not change: once, and when its agent has gone
             let stale = match &known.logged {
@@ -134,7 +135,7 @@ impl Lineages {
                 Some((at, _)) => now.since(*at) >= READ_EVERY && (is_live || known.heard.is_some_and(|heard| heard.at > *at)),
             };
             if stale {
-                let domain = from.domains.get(&key).cloned().unwrap_or_else(|| key.namespace.clone());
+                let domain = coordinator.shared().catalog.only().unwrap_or(&key.namespace).to_owned();
                 due.push((name_of(object), coordinator.clone(), domain, object.spec.lineage.clone()));
             }
         }
@@ -171,8 +172,9 @@ impl Lineages {
         let logged = known.logged.and_then(|(_, logged)| logged);
         let read = logged.and_then(|logged| logged.newest);
         let newest = match (seen.as_ref().and_then(|seen| seen.newest), read) {
-            // of a newer one the bytes are those of the last that was read, until the next is
-            (Some(reported), read) => Some((reported, read.map(|(_, bytes)| bytes).unwrap_or_default())),
+            // an agent of before tells no bytes: those of the last that was read, until the next is
+            (Some((reported, 0)), read) => Some((reported, read.map(|(_, bytes)| bytes).unwrap_or_default())),
+            (Some(reported), _) => Some(reported),
             (None, read) => read,
         };
         let time = newest.map(|(newest, _)| newest.time);
@@ -182,14 +184,13 @@ impl Lineages {
         let facts = Facts {
             heard: known.heard.map(|heard| Heard { ended: heard.ended || (seen.is_none() && sealed), ..heard }),
             has_pod: pod.is_some(),
+            waiting: from.waiting.get(&name).cloned(),
             age: time.or(shown).map(|time| from.clock.now().since(time)),
             limit: from.limits.get(&(name.0.clone(), object.spec.policy.clone())).copied().unwrap_or(super::policies::LIMIT),
-            repository: match from.repositories.get(&key) {
-                Some(RepositoryState::Ready(_)) => None,
-                Some(RepositoryState::NotReady(why)) => Some(why.clone()),
-                None if from.domains.contains_key(&key) => Some("it is being opened".to_owned()),
-                None => Some(format!("there is no StateRepository {key}")),
-            },
+            repository: from.repositories.coordinator(&key).err().map(|unready| match unready {
+                Unready::Missing => format!("there is no StateRepository {key}"),
+                Unready::Away(why) => why,
+            }),
             seen,
         };
         let node = pod.and_then(|pod| pod.node.clone()).or_else(|| object.status.as_ref().and_then(|status| status.node.clone()));
@@ -241,10 +242,8 @@ impl Lineages {
 /// All that agents say, by repository and lineage.
 fn seen_of(repositories: &Repositories) -> HashMap<(RepositoryKey, String), Seen> {
     let mut all = HashMap::new();
-    for (key, state) in repositories.iter() {
-        if let RepositoryState::Ready(coordinator) = state {
-            all.extend(coordinator.seen().into_iter().map(|(lineage, seen)| ((key.clone(), lineage), seen)));
-        }
+    for (key, coordinator) in repositories.ready() {
+        all.extend(coordinator.seen().into_iter().map(|(lineage, seen)| ((key.clone(), lineage), seen)));
     }
     all
 }

@@ -2,6 +2,7 @@
 //! StatePolicies: checked again, since whoever stored them may have had no rules to refuse them, and told how their pods are.
 
 use super::conditions::{self, Saying, Truth};
+use super::table::Unready;
 use holdfast_api::{StatePolicy, StatePolicyStatus};
 use holdfast_core::policy::Severity;
 use holdfast_core::time::Timestamp;
@@ -20,21 +21,11 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 /// Names in a message.
 const NAMES_MAX: usize = 5;
 
-/// What is known of the repository that a policy names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum RepositoryFacts {
-    /// There is none of that name.
-    Missing,
-    /// It can't be used yet, and why.
-    NotReady(String),
-    /// It can.
-    Ready,
-}
-
 /// What is known of a policy's pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Facts {
-    pub(crate) repository: RepositoryFacts,
+    /// Whether the repository that it names can be used.
+    pub(crate) repository: Result<(), Unready>,
     /// Pods with its label that have not ended.
     pub(crate) replicas: usize,
     /// Those whose lineage is protected.
@@ -70,14 +61,14 @@ pub(crate) fn judge(policy: &StatePolicy, facts: &Facts) -> Vec<Saying> {
 fn ready(policy: &StatePolicy, facts: &Facts) -> (Truth, &'static str, String) {
     let repository = &policy.spec.repository_ref.name;
     match &facts.repository {
-        RepositoryFacts::Missing => {
+        Err(Unready::Missing) => {
             let message = format!("there is no StateRepository {repository:?} in this namespace: create it");
             return (Truth::False, "RepositoryMissing", message);
         }
-        RepositoryFacts::NotReady(why) => {
+        Err(Unready::Away(why)) => {
             return (Truth::False, "RepositoryNotReady", format!("StateRepository {repository:?} can't be used: {why}"));
         }
-        RepositoryFacts::Ready => {}
+        Ok(()) => {}
     }
     if let Some((first, rest)) =
         facts.unguarded.split_at_checked(NAMES_MAX.min(facts.unguarded.len())).filter(|(first, _)| !first.is_empty())
@@ -141,7 +132,7 @@ mod tests {
 
     fn facts(replicas: usize, protected: usize, unguarded: &[&str]) -> Facts {
         let unguarded = unguarded.iter().map(|name| (*name).to_owned()).collect();
-        Facts { repository: RepositoryFacts::Ready, replicas, protected, unguarded }
+        Facts { repository: Ok(()), replicas, protected, unguarded }
     }
 
     fn said(policy: &StatePolicy, facts: &Facts) -> Vec<(&'static str, Truth, &'static str)> {
@@ -155,9 +146,9 @@ mod tests {
         assert_eq!(ready(&facts(3, 3, &[])), ("Ready", Truth::True, "Protected"));
         assert_eq!(ready(&facts(3, 2, &[])), ("Ready", Truth::False, "ReplicasNotProtected"));
         assert_eq!(ready(&facts(3, 2, &["web-1"])), ("Ready", Truth::False, "Unprotected"));
-        let away = Facts { repository: RepositoryFacts::NotReady("no answer".to_owned()), ..facts(3, 2, &["web-1"]) };
+        let away = Facts { repository: Err(Unready::Away("no answer".to_owned())), ..facts(3, 2, &["web-1"]) };
         assert_eq!(ready(&away), ("Ready", Truth::False, "RepositoryNotReady"));
-        assert_eq!(ready(&Facts { repository: RepositoryFacts::Missing, ..away }), ("Ready", Truth::False, "RepositoryMissing"));
+        assert_eq!(ready(&Facts { repository: Err(Unready::Missing), ..away }), ("Ready", Truth::False, "RepositoryMissing"));
         let invalid = policy(json!([{ "label": "data", "path": "data" }]));
         assert_eq!(
             said(&invalid, &facts(3, 3, &[])),

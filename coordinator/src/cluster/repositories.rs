@@ -20,7 +20,7 @@ use kube::runtime::watcher;
 use kube::{Client, Resource, ResourceExt};
 use open::{Connect, Trouble};
 use serde_json::json;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -93,8 +93,8 @@ pub(crate) async fn run(context: Arc<Context>, bell: Bell, stop: CancellationTok
         // an error means that the controller has ended
         objects.wait_until_ready().await.ok();
         loop {
+            context.list(&objects).await;
             bell.heard(LOOK_EVERY).await;
-            context.forget(&objects).await;
         }
     });
     futures::future::join(controlled, forgetting).await;
@@ -298,36 +298,17 @@ impl Context {
             let before = std::mem::replace(slot, opened.clone());
             before.filter(|before| opened.as_ref().is_none_or(|opened| opened.digest != before.digest))
         };
-        let unchanged = |state: &RepositoryState, before: Option<&RepositoryState>| match (state, before) {
-            (RepositoryState::Ready(_), Some(RepositoryState::Ready(_))) => replaced.is_none(),
-            (RepositoryState::NotReady(why), Some(RepositoryState::NotReady(before))) => why == before,
-            _ => false,
-        };
-        self.table.send_if_modified(|table| {
-            if unchanged(&state, table.get(key)) {
-                return false;
-            }
-            let mut changed: BTreeMap<_, _> = (**table).clone();
-            changed.insert(key.clone(), state.clone());
-            *table = Arc::new(changed);
-            true
-        });
+        self.table.send_if_modified(|table| table.put(key, state, replaced.is_none()));
         if let Some(replaced) = replaced {
             replaced.coordinator.hang_up();
         }
     }
 
-    /// Ends the coordinators of repositories that are no more.
-    async fn forget(&self, objects: &Store<DeserializeGuard<StateRepository>>) {
+    /// Tells which there are, and ends the coordinators of those that are no more.
+    async fn list(&self, objects: &Store<DeserializeGuard<StateRepository>>) {
         let existing: Vec<RepositoryKey> = objects.state().iter().map(|object| key_of(&**object)).collect();
         let gone: Vec<(RepositoryKey, Known)> = self.known().extract_if(|key, _| !existing.contains(key)).collect();
-        if gone.is_empty() {
-            return;
-        }
-        self.table.send_modify(|table| {
-            let kept = table.iter().filter(|(key, _)| !gone.iter().any(|(gone, _)| gone == *key));
-            *table = Arc::new(kept.map(|(key, state)| (key.clone(), state.clone())).collect());
-        });
+        self.table.send_if_modified(|table| table.list(&existing));
         for (key, known) in gone {
             if let Some(opened) = known.opened {
                 tracing::info!(repository = %key, "a repository is no more: its coordinator ends");

@@ -5,12 +5,13 @@
 //! (an agent that is away, a barrier that was broken) is tried again until the object's deadline; what only another object could get around fails it at
 //! once. There is no finalizer: deleting the object deletes nothing in the store.
 
+use super::RepositoryKey;
 use super::conditions::{self, Saying, Truth};
 use super::events::News;
 use super::leading::Leading;
 use super::repositories::domain_of;
+use super::table::Unready;
 use super::watched::full_name;
-use super::{RepositoryKey, RepositoryState};
 use crate::Coordinator;
 use crate::service::snapshot::Terms;
 use futures::StreamExt;
@@ -328,13 +329,8 @@ impl Context {
 
     fn coordinator(&self, key: &RepositoryKey) -> Result<Coordinator, Hindrance> {
         let not_ready =
-            |why: &str| Hindrance::passing("RepositoryNotReady", format!("StateRepository {key} can't be used: {why}"));
-        match self.with.repositories.borrow().get(key) {
-            Some(RepositoryState::Ready(coordinator)) => Ok(coordinator.clone()),
-            Some(RepositoryState::NotReady(why)) => Err(not_ready(why)),
-            None if self.with.objects.repository(key).is_some() => Err(not_ready("it is being opened")),
-            None => Err(not_ready("it does not exist")),
-        }
+            |why: Unready| Hindrance::passing("RepositoryNotReady", format!("StateRepository {key} can't be used: {why}"));
+        self.with.repositories.borrow().coordinator(key).cloned().map_err(not_ready)
     }
 
     async fn told(&self, snapshot: &Snapshot, repository: &RepositoryKey, before: StateSnapshotStatus) -> StateSnapshotStatus {

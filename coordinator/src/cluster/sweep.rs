@@ -6,13 +6,12 @@ use super::audit::{self, Unguarded};
 use super::leading::Leading;
 use super::lineages::{Lineages, Name, PodFacts, Sources};
 use super::metrics::{Policy, Swept};
-use super::policies::{self, RepositoryFacts};
-use super::repositories::{domain_of, key_of};
+use super::policies;
 use super::watched::Bell;
-use super::{Repositories, RepositoryKey, RepositoryState};
+use super::{Repositories, RepositoryKey, SlotView};
 use audit::guard::{Guard, guard, policy};
 use futures::{StreamExt, stream};
-use holdfast_api::{StatePolicy, StateRepository, labels};
+use holdfast_api::{StatePolicy, labels};
 use holdfast_core::time::Monotonic;
 use kube::{Resource, ResourceExt};
 use std::collections::{HashMap, HashSet};
@@ -34,6 +33,7 @@ const AT_ONCE: usize = 8;
 /// What looks, and with what.
 struct Sweep {
     with: Leading,
+    slots: watch::Receiver<Arc<Vec<SlotView>>>,
 }
 
 /// What is remembered between looks.
@@ -48,11 +48,10 @@ struct Memory {
 }
 
 /// Looks for ever.
-pub(crate) async fn run(with: Leading, bell: Bell) {
+pub(crate) async fn run(with: Leading, slots: watch::Receiver<Arc<Vec<SlotView>>>, bell: Bell) {
     with.objects.listed().await;
-    let listed = with.objects.repositories.state().iter().map(|object| key_of(&**object)).collect();
-    tried(listed, with.repositories.clone(), TRIED_WITHIN).await;
-    let sweep = Sweep { with };
+    tried(with.repositories.clone(), TRIED_WITHIN).await;
+    let sweep = Sweep { with, slots };
     let mut memory = Memory::default();
     loop {
         sweep.look(&mut memory).await;
@@ -61,9 +60,9 @@ pub(crate) async fn run(with: Leading, bell: Bell) {
     }
 }
 
-/// Waits until each of these repositories was tried once: until then a new leader would call everything unprotected.
-async fn tried(listed: Vec<RepositoryKey>, mut table: watch::Receiver<Repositories>, within: Duration) {
-    let all = table.wait_for(|table| listed.iter().all(|key| table.contains_key(key)));
+/// Waits until each repository was tried once: until then a new leader would call everything unprotected.
+async fn tried(mut table: watch::Receiver<Repositories>, within: Duration) {
+    let all = table.wait_for(Repositories::is_tried);
     // one that can't be tried must not keep the others from being looked at; an error means that the process ends
     let _ = tokio::time::timeout(within, all).await;
 }
@@ -84,7 +83,7 @@ impl Sweep {
         };
         self.with.metrics.unguarded(&mut memory.unguarded, unguarded.iter().map(count));
         self.workloads(memory).await;
-        let repositories = Arc::clone(&self.with.repositories.borrow());
+        let repositories = self.with.repositories.borrow().clone();
         self.count(memory, &repositories);
         let protected = self.lineages(memory, &repositories).await;
         self.policies(memory, &repositories, &protected, &unguarded).await;
@@ -103,16 +102,12 @@ impl Sweep {
     }
 
     fn count(&self, memory: &mut Memory, repositories: &Repositories) {
-        let ready = repositories.values().filter(|state| matches!(state, RepositoryState::Ready(_))).count();
+        let ready = repositories.ready().count();
         let counts = [("Ready", ready), ("NotReady", repositories.len() - ready)];
         self.with
             .metrics
             .repositories(&mut memory.reasons, counts.map(|(reason, count)| (reason, i64::try_from(count).unwrap_or(i64::MAX))));
-        let sessions = repositories.values().map(|state| match state {
-            RepositoryState::Ready(coordinator) => coordinator.seen().len(),
-            RepositoryState::NotReady(_) => 0,
-        });
-        self.with.metrics.sessions(sessions.sum());
+        self.with.metrics.sessions(repositories.ready().map(|(_, coordinator)| coordinator.seen().len()).sum());
     }
 
     async fn lineages(&self, memory: &mut Memory, repositories: &Repositories) -> HashSet<Name> {
@@ -129,8 +124,8 @@ impl Sweep {
         let limit =
             |policy: Arc<StatePolicy>| ((policy.namespace().unwrap_or_default(), policy.name_any()), policies::limit(&policy));
         let limits = self.with.objects.policies.state().into_iter().map(limit).collect();
-        let domain = |object: Arc<StateRepository>| (key_of(&*object), domain_of(&object));
-        let domains = self.with.objects.repositories.state().into_iter().map(domain).collect();
+        let waits = |row: &SlotView| Some(((row.namespace.clone(), row.object.clone()?), row.waiting.clone()?));
+        let waiting = self.slots.borrow().iter().filter_map(waits).collect();
         let sources = Sources {
             client: &self.with.client,
             clock: self.with.clock,
@@ -138,7 +133,7 @@ impl Sweep {
             repositories,
             pods: &pods,
             limits: &limits,
-            domains: &domains,
+            waiting: &waiting,
         };
         let objects = self.with.objects.lineages.state();
         memory.lineages.sweep(&sources, &objects, &self.with.metrics).await.into_iter().collect()
@@ -157,14 +152,7 @@ impl Sweep {
             let key = RepositoryKey::new(name.0.clone(), object.spec.repository_ref.name.clone());
             let (replicas, protected) = counts.get(&name).copied().unwrap_or_default();
             let facts = policies::Facts {
-                repository: match repositories.get(&key) {
-                    Some(RepositoryState::Ready(_)) => RepositoryFacts::Ready,
-                    Some(RepositoryState::NotReady(why)) => RepositoryFacts::NotReady(why.clone()),
-                    None if self.with.objects.repository(&key).is_some() => {
-                        RepositoryFacts::NotReady("it is being opened".to_owned())
-                    }
-                    None => RepositoryFacts::Missing,
-                },
+                repository: repositories.coordinator(&key).map(|_| ()),
                 replicas,
                 protected,
                 unguarded: unguarded.get(&name).cloned().unwrap_or_default(),
@@ -211,7 +199,7 @@ impl Sweep {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
+    use crate::cluster::RepositoryState;
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 
@@ -219,17 +207,15 @@ mod tests {
     async fn a_new_leader_says_nothing_of_repositories_that_were_not_tried_yet() {
         let (one, two) = (RepositoryKey::new("shop", "one"), RepositoryKey::new("shop", "two"));
         let (table, seen) = watch::channel(Repositories::default());
-        let listed = vec![one.clone(), two.clone()];
-        let mut waiting = pin!(tried(listed.clone(), seen.clone(), Duration::from_secs(3600)));
+        let mut waiting = pin!(tried(seen.clone(), Duration::from_secs(3600)));
         let mut poll = || waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         assert_eq!(poll(), Poll::Pending);
         let away = || RepositoryState::NotReady("its store is away".to_owned());
-        table.send_replace(Arc::new(BTreeMap::from([(one.clone(), away())])));
+        table.send_replace([(one.clone(), away()), (two.clone(), RepositoryState::Opening)].into_iter().collect());
         assert_eq!(poll(), Poll::Pending);
-        table.send_replace(Arc::new(BTreeMap::from([(one, away()), (two, away())])));
-        assert_eq!(poll(), Poll::Ready(()), "tried is tried, whatever came of it");
+        table.send_replace([(one, away()), (two, away())].into_iter().collect());
+        assert_eq!(poll(), Poll::Ready(()));
         table.send_replace(Repositories::default());
-        tried(listed, seen, Duration::ZERO).await;
-        tried(Vec::new(), table.subscribe(), Duration::from_secs(3600)).await;
+        tried(seen, Duration::ZERO).await;
     }
 }

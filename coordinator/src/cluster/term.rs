@@ -79,10 +79,11 @@ pub(crate) async fn run(term: Term, stop: CancellationToken) -> anyhow::Result<(
         repositories: table.clone(),
         objects: stores.clone(),
     };
-    control(leading, &term.settings.namespace, &mut tasks, &stop, &bells);
     // nothing is restored in place yet, so nothing is held
     let (_held, holds) = watch::channel(Holds::default());
     let cluster = Cluster::new(ClusterConfig { client: term.client.clone(), repositories: table, holds });
+    let sweeping = sweep::run(leading.clone(), cluster.slots(), bells.sweep.clone());
+    control(leading, sweeping, &term.settings.namespace, &mut tasks, &stop);
     let waiting = gates::tell(cluster.slots(), stores.pods.clone(), events);
     let ending = stop.clone();
     watches.spawn(async move {
@@ -188,16 +189,22 @@ impl Term {
 }
 
 /// What looks at everything again and again, and what takes snapshots.
-fn control(leading: Leading, system: &str, tasks: &mut JoinSet<anyhow::Result<()>>, stop: &CancellationToken, bells: &Bells) {
-    let context = snapshots::Context { with: leading.clone(), system: system.to_owned(), pauses: Default::default() };
+fn control(
+    leading: Leading,
+    sweeping: impl Future<Output = ()> + Send + 'static,
+    system: &str,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    stop: &CancellationToken,
+) {
+    let context = snapshots::Context { with: leading, system: system.to_owned(), pauses: Default::default() };
     let snapshots = snapshots::run(Arc::new(context), stop.clone());
     tasks.spawn(async move {
         snapshots.await;
         Ok(())
     });
-    let (bell, stop) = (bells.sweep.clone(), stop.clone());
+    let stop = stop.clone();
     tasks.spawn(async move {
-        stop.run_until_cancelled(sweep::run(leading, bell)).await;
+        stop.run_until_cancelled(sweeping).await;
         Ok(())
     });
 }

@@ -12,7 +12,7 @@ use holdfast_proto::v1::session_response::Command;
 use holdfast_proto::v1::{self, SessionRequest, SessionResponse};
 use http::StatusCode;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -91,11 +91,9 @@ impl Lab {
         let (api, law) = (ApiServer::default(), Arc::<Law>::default());
         judge(&api, &law);
         let state = |domain: &str| RepositoryState::Ready(coordinator(&world, domain));
-        let map = BTreeMap::from([
-            (RepositoryKey::new("shop", "default"), state("default")),
-            (RepositoryKey::new("other", "default"), state("other")),
-        ]);
-        let repositories = watch::Sender::new(Arc::new(map));
+        let table =
+            [(RepositoryKey::new("shop", "default"), state("default")), (RepositoryKey::new("other", "default"), state("other"))];
+        let repositories = watch::Sender::new(table.into_iter().collect());
         let holds = watch::Sender::new(Holds::default());
         for namespace in ["shop", "other"] {
             policy(&api, namespace, "web", "Replica");

@@ -137,7 +137,7 @@ async fn what_is_missing_is_said_and_waited_for() {
     lab.api.delete(&crate::kube_kit::Key::new("statepolicies", "shop", "web"));
     let ready = lab.repositories.borrow().clone();
     let not_ready = RepositoryState::NotReady("the bucket does not answer".to_owned());
-    lab.repositories.send_replace(Arc::new(BTreeMap::from([(RepositoryKey::new("shop", "default"), not_ready)])));
+    lab.repositories.send_replace([(RepositoryKey::new("shop", "default"), not_ready)].into_iter().collect());
     lab.holds.send_replace(Arc::new(BTreeMap::from([(
         ("shop".to_owned(), "statefulset-web-0".to_owned()),
         "restore nightly goes on".to_owned(),
@@ -156,20 +156,21 @@ async fn what_is_missing_is_said_and_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_a_repository_that_is_not_there_is_to_be_created() {
     let lab = Lab::new().await;
-    let ready = lab.repositories.send_replace(Arc::default());
+    let table = |states: Vec<(RepositoryKey, RepositoryState)>| states.into_iter().collect();
+    let ready = lab.repositories.send_replace(table(Vec::new()));
     lab.member("shop", "web-0", "w0");
     let mut agent = lab.hello("shop", "web-0", "w0").await;
     let message = agent.waits_for("RepositoryNotReady").await;
     assert!(message.contains("there is no StateRepository shop/default: create it"), "{message}");
-    // a leader that has just begun has opened none of those that are there; one that can't be understood is there, too
-    lab.api.put("staterepositories", json!({"metadata": {"name": "default", "namespace": "shop"}, "spec": 7}));
-    assert_eq!(agent.waits_for("RepositoryNotReady").await, "StateRepository shop/default is being opened");
+    // a leader that has just begun has opened none of those that are there
+    lab.repositories.send_replace(table(vec![(RepositoryKey::new("shop", "default"), RepositoryState::Opening)]));
+    assert_eq!(agent.waits_for("RepositoryNotReady").await, "StateRepository shop/default is not ready: it is being opened");
     // of another namespace it is no help
-    lab.api.delete(&crate::kube_kit::Key::new("staterepositories", "shop", "default"));
-    lab.api.put("staterepositories", json!({"metadata": {"name": "default", "namespace": "other"}}));
+    lab.repositories.send_replace(table(vec![(RepositoryKey::new("other", "default"), RepositoryState::Opening)]));
     assert!(agent.waits_for("RepositoryNotReady").await.contains("create it"));
-    lab.api.put("staterepositories", json!({"metadata": {"name": "default", "namespace": "shop"}}));
-    agent.waits_for("RepositoryNotReady").await;
+    // or has not even looked which there are
+    lab.repositories.send_replace(Default::default());
+    assert!(agent.waits_for("RepositoryNotReady").await.contains("it was not looked at yet"));
     lab.repositories.send_replace(ready);
     assert_eq!(agent.welcomed().await.lineage(), "default:statefulset/web/0");
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is to be said of a lineage, from what its agent says, from its pod, and from how long nothing was heard. Plain functions.
 
+use crate::cluster::WaitingFor;
 use crate::cluster::conditions::{Saying, Truth};
 use holdfast_core::time::{Monotonic, Timestamp};
 use holdfast_proto::v1::Phase;
@@ -21,7 +22,8 @@ pub(crate) struct Seen {
     /// With the silence since.
     pub(crate) lag: Duration,
     pub(crate) trouble: String,
-    pub(crate) newest: Option<Newest>,
+    /// With the lengths of its files together, 0 if it did not tell.
+    pub(crate) newest: Option<(Newest, u64)>,
 }
 
 /// The newest checkpoint that an agent has reported.
@@ -52,6 +54,8 @@ pub(crate) struct Facts {
     pub(crate) age: Option<Duration>,
     /// Changes are durable within this, by the policy.
     pub(crate) limit: Duration,
+    /// The pod that has its slot and was not granted it yet, with what for.
+    pub(crate) waiting: Option<(String, WaitingFor)>,
     /// Why its repository can't be used, if it can't.
     pub(crate) repository: Option<String>,
 }
@@ -81,6 +85,9 @@ pub(crate) fn judge(now: Monotonic, facts: &Facts) -> Judgement {
         return say(is, reason, message, Some(seen.lag));
     }
     if !facts.has_pod {
+        if let Some((pod, waiting)) = &facts.waiting {
+            return say(Truth::False, waiting.reason, format!("pod {pod} waits for it: {}", waiting.message), None);
+        }
         return match facts.heard {
             Some(heard) if !heard.ended && heard.lag > Duration::ZERO => {
                 let lost = "its pod has gone before everything was durable; what is not in the newest checkpoint is on its volume, or lost";
@@ -161,6 +168,18 @@ mod tests {
         assert_eq!(judged(160, &away), (Truth::False, "RepositoryNotReady", Some(62)));
         let after_a_restart = Facts { heard: None, age: Some(seconds(300)), repository: None, ..away };
         assert_eq!(judged(160, &after_a_restart), (Truth::False, "AgentSilent", Some(300)));
+    }
+
+    #[test]
+    fn what_a_pod_waits_for_is_not_at_rest() {
+        let foreign = WaitingFor { reason: "ForeignLineageFound", message: "choose".to_owned() };
+        let facts = Facts { waiting: Some(("web-0".to_owned(), foreign)), ..Facts::default() };
+        let judgement = judge(Monotonic::default(), &facts);
+        assert_eq!((judgement.saying.is, judgement.saying.reason), (Truth::False, "ForeignLineageFound"));
+        assert_eq!(judgement.saying.message, "pod web-0 waits for it: choose");
+        // of one that an agent writes, the agent speaks
+        let seen = Facts { waiting: facts.waiting, ..seen(Phase::Streaming, 0, "") };
+        assert_eq!(judged(0, &seen).1, "Streaming");
     }
 
     #[test]

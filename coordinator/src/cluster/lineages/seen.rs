@@ -31,7 +31,7 @@ impl Coordinator {
                 phase: Phase::try_from(live.phase).unwrap_or_default(),
                 lag: Duration::from_millis(live.lag_ms),
                 trouble: live.trouble.clone(),
-                newest: newest(&report),
+                newest: newest(&report).map(|newest| (newest, report.bytes)),
             };
             Some((guest.names.lineage, seen))
         };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 use super::*;
+use crate::cluster::RepositoryState;
 use crate::cluster::kube_kit::ApiServer;
 use crate::session::{Guest, Seat};
 use crate::{Access, Config, Coordinator};
@@ -9,7 +10,6 @@ use holdfast_store::repository::{Kdf, Repository};
 use holdfast_store::transport::Transport;
 use holdfast_store::transport::memory::Memory;
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 struct Scene {
@@ -18,7 +18,7 @@ struct Scene {
     clock: Clock,
     coordinator: Coordinator,
     repositories: Repositories,
-    domains: HashMap<RepositoryKey, String>,
+    waiting: HashMap<Name, (String, WaitingFor)>,
     pods: HashMap<Name, PodFacts>,
     lineages: Lineages,
     metrics: metrics::Metrics,
@@ -41,15 +41,15 @@ impl Scene {
             domain: Some("shop".to_owned()),
         });
         let ready = RepositoryState::Ready(coordinator.clone());
-        let repositories = Arc::new(BTreeMap::from([(RepositoryKey::new("shop", "default"), ready)]));
+        let repositories = [(RepositoryKey::new("shop", "default"), ready)].into_iter().collect();
         let spec = json!({ "policy": "web", "repository": "default", "lineage": "statefulset/web/0", "workload": { "kind": "StatefulSet", "name": "web" }, "slot": "0" });
         server.put("statelineages", json!({ "apiVersion": "holdfast.dev/v1alpha1", "kind": "StateLineage", "metadata": { "name": name().1, "namespace": "shop" }, "spec": spec }));
         let pods = HashMap::from([(name(), PodFacts { node: Some("node-1".to_owned()), ..PodFacts::default() })]);
         let (client, clock) = (server.client(), Clock::new());
         let metrics = metrics::Metrics::default();
         let (events, told) = Events::new(metrics.clone());
-        let (domains, lineages) = (HashMap::new(), Lineages::default());
-        Self { server, client, clock, coordinator, repositories, domains, pods, lineages, metrics, events, told }
+        let (waiting, lineages) = (HashMap::new(), Lineages::default());
+        Self { server, client, clock, coordinator, repositories, waiting, pods, lineages, metrics, events, told }
     }
 
     async fn sit(&self) -> Seat {
@@ -76,7 +76,7 @@ impl Scene {
             repositories: &self.repositories,
             pods: &self.pods,
             limits: &limits,
-            domains: &self.domains,
+            waiting: &self.waiting,
         };
         self.lineages.sweep(&sources, &objects, &self.metrics).await
     }
@@ -109,12 +109,18 @@ async fn what_the_agent_says_is_shown_and_then_left_alone() {
     let seat = scene.sit().await;
     seat.heard(live(Phase::Streaming, 1500));
     let closed = prost_types::Timestamp { seconds: 1_800_000_000, nanos: 5 };
-    seat.stored(v1::StatusReport { sequence: 7, quality: Quality::Fuzzy.into(), last_close: Some(closed), live: None });
+    seat.stored(v1::StatusReport {
+        sequence: 7,
+        quality: Quality::Fuzzy.into(),
+        last_close: Some(closed),
+        bytes: 42,
+        live: None,
+    });
     assert_eq!(scene.sweep().await, [name()]);
     let status = scene.object()["status"].clone();
     assert_eq!(scene.reason(), "Streaming");
     assert_eq!((&status["lagSeconds"], &status["node"]), (&json!(1), &json!("node-1")));
-    assert_eq!(status["checkpoint"], json!({ "sequence": 7, "time": "2027-01-15T08:00:00Z", "quality": "Fuzzy", "bytes": 0 }));
+    assert_eq!(status["checkpoint"], json!({ "sequence": 7, "time": "2027-01-15T08:00:00Z", "quality": "Fuzzy", "bytes": 42 }));
     scene.server.forget_requests();
     scene.let_it_write();
     seat.heard(live(Phase::Streaming, 1500));
@@ -169,10 +175,10 @@ async fn an_agent_that_has_gone_is_missed_while_its_pod_runs() {
 #[tokio::test]
 async fn a_repository_that_is_not_opened_yet_is_not_called_missing() {
     let mut scene = Scene::new().await;
-    scene.repositories = Repositories::default();
+    scene.repositories = std::iter::empty().collect();
     scene.sweep().await;
     assert_eq!(scene.message(), "its repository can't be used: there is no StateRepository shop/default");
-    scene.domains.insert(RepositoryKey::new("shop", "default"), "shop".to_owned());
+    scene.repositories = [(RepositoryKey::new("shop", "default"), RepositoryState::Opening)].into_iter().collect();
     scene.let_it_write();
     scene.sweep().await;
     assert_eq!(scene.message(), "its repository can't be used: it is being opened");

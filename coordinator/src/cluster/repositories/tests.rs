@@ -12,6 +12,7 @@ use holdfast_store::name::Name;
 use holdfast_store::transport::memory::Memory;
 use holdfast_store::transport::{Body, Created, Failure, Page, Range, Transport, TransportError};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::task::JoinSet;
 
@@ -142,10 +143,7 @@ impl Shop {
     }
 
     fn coordinator(&self) -> Option<Coordinator> {
-        match self.table.borrow().get(&RepositoryKey::new("shop", "default")) {
-            Some(RepositoryState::Ready(coordinator)) => Some(coordinator.clone()),
-            _ => None,
-        }
+        self.table.borrow().coordinator(&RepositoryKey::new("shop", "default")).ok().cloned()
     }
 
     async fn open(&self) -> Coordinator {

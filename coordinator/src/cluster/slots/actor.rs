@@ -8,12 +8,13 @@ use super::lookout::{KINDS, Sight, look};
 use super::preflight::Checked;
 use super::records::{Records, Slip, WriteError};
 use crate::clock::Clock;
-use crate::cluster::{ClusterConfig, Holds, Repositories, RepositoryKey, RepositoryState, SlotView};
+use crate::cluster::table::Unready;
+use crate::cluster::{ClusterConfig, Holds, Repositories, RepositoryKey, SlotView};
 use crate::status;
 use futures::StreamExt;
 use holdfast_core::slot::{Action, Event, Pod, PodId, Slot, Workload};
 use holdfast_proto::problem::Reason;
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -65,8 +66,6 @@ pub(super) struct Actor {
     pub(super) departed: VecDeque<String>,
     nodes: HashMap<String, bool>,
     replicas: HashMap<Named, u32>,
-    /// The StateRepositories that there are, opened or not.
-    existing: HashSet<Named>,
     /// Kinds that were not listed yet.
     unlisted: usize,
     /// What this leader has written, which watches tell later.
@@ -94,7 +93,6 @@ impl Actor {
             departed: VecDeque::new(),
             nodes: HashMap::new(),
             replicas: HashMap::new(),
-            existing: HashSet::new(),
             unlisted: KINDS,
             written: HashMap::new(),
             writes: HashMap::new(),
@@ -302,12 +300,6 @@ impl Actor {
                 }
             }
             Sight::Record(of, record) => self.record(of, record, early),
-            Sight::Repository(of, is_there) => {
-                let news = if is_there { self.existing.insert(of) } else { self.existing.remove(&of) };
-                if news && !early {
-                    self.go_on();
-                }
-            }
         }
     }
 
@@ -375,15 +367,10 @@ impl Actor {
 
     /// The coordinator of a repository, or why there is none.
     pub(super) fn repository(&self, key: &RepositoryKey) -> Result<crate::Coordinator, String> {
-        match self.repositories.borrow().get(key) {
-            Some(RepositoryState::Ready(coordinator)) => Ok(coordinator.clone()),
-            Some(RepositoryState::NotReady(why)) => Err(format!("StateRepository {key} is not ready: {why}")),
-            // a leader opens them one after the other
-            None if self.existing.contains(&(key.namespace.clone(), key.name.clone())) => {
-                Err(format!("StateRepository {key} is being opened"))
-            }
-            None => Err(format!("there is no StateRepository {key}: create it, or name another in the policy")),
-        }
+        self.repositories.borrow().coordinator(key).cloned().map_err(|unready| match unready {
+            Unready::Missing => format!("there is no StateRepository {key}: create it, or name another in the policy"),
+            Unready::Away(why) => format!("StateRepository {key} is not ready: {why}"),
+        })
     }
 
     fn tick(&mut self) {

@@ -7,17 +7,16 @@ use super::owners::Owners;
 use futures::stream::{BoxStream, SelectAll};
 use futures::{StreamExt, stream};
 use holdfast_api::labels::POLICY;
-use holdfast_api::{StateLineage, StatePolicy, StateRepository};
+use holdfast_api::{StateLineage, StatePolicy};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::core::PartialObjectMeta;
 use kube::runtime::watcher;
 use kube::{Client, Resource};
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
 /// How many kinds are listed before anything is decided.
-pub(super) const KINDS: usize = 6;
+pub(super) const KINDS: usize = 5;
 
 /// What was seen. Of what is gone: nothing.
 #[derive(Debug)]
@@ -30,8 +29,6 @@ pub(super) enum Sight {
     /// A Deployment's replicas.
     Replicas(Named, Option<u32>),
     Record(Named, Option<RecordFacts>),
-    /// A StateRepository, and whether it is there: whoever opens them may not have come to it yet.
-    Repository(Named, bool),
     /// All of one kind has been told.
     Listed,
 }
@@ -75,13 +72,7 @@ pub(super) fn look(client: &Client) -> SelectAll<BoxStream<'static, Sight>> {
         Seen::Gone(key) => Sight::Record(named(key), None),
         Seen::Listed => Sight::Listed,
     });
-    // no more than their names: what is wrong with one is told by whoever opens it
-    let repositories = follow::<PartialObjectMeta<StateRepository>>(client, all()).map(|seen| match seen {
-        Seen::Is(key, _) => Sight::Repository(named(key), true),
-        Seen::Gone(key) => Sight::Repository(named(key), false),
-        Seen::Listed => Sight::Listed,
-    });
-    let others = [nodes.boxed(), policies.boxed(), deployments.boxed(), records.boxed(), repositories.boxed()];
+    let others = [nodes.boxed(), policies.boxed(), deployments.boxed(), records.boxed()];
     stream::select_all(std::iter::once(pods.boxed()).chain(others))
 }
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 use super::*;
 use crate::clock::Clock;
-use crate::cluster::Repositories;
 use crate::cluster::events::Events;
 use crate::cluster::kit::{Agent, OWNER, Served, World, Writer};
 use crate::cluster::kube_kit::ApiServer;
 use crate::cluster::leading::{Leading, Objects};
 use crate::cluster::metrics::Metrics;
 use crate::cluster::watched::follow;
+use crate::cluster::{Repositories, RepositoryState};
 use crate::{Access, Config};
 use holdfast_core::barrier::{Answer, Order, Rest};
 use holdfast_core::checkpoint::Quality;
@@ -53,12 +53,13 @@ impl Shop {
             domain: Some("default".to_owned()),
         };
         let served = Served::start(Coordinator::new(config)).await;
-        let table = BTreeMap::from([(RepositoryKey::new("shop", "default"), RepositoryState::Ready(served.coordinator.clone()))]);
+        let table =
+            [(RepositoryKey::new("shop", "default"), RepositoryState::Ready(served.coordinator.clone()))].into_iter().collect();
         let server = ApiServer::default();
         let repository = json!({ "domain": "default", "s3": { "bucket": "states" }, "passphrase": { "name": "holdfast" } });
         server.put("staterepositories", object("StateRepository", "default", repository));
         server.put("statepolicies", object("StatePolicy", "web", json!({ "paths": [] })));
-        Self { world, served, server, repositories: watch::Sender::new(Arc::new(table)) }
+        Self { world, served, server, repositories: watch::Sender::new(table) }
     }
 
     /// The state of a replica, and its StateLineage.
