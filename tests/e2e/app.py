@@ -120,6 +120,16 @@ def began_after(namespace, pod):
     raise Unmet(f"{pod} has not said where it began")
 
 
+def lost(namespace, pod, lines, at_most):
+    """How many of its predecessor's last lines a pod does not have; it goes on from the others."""
+    began = began_after(namespace, pod)
+    both = min(began, len(lines))  # lines that were read before the loss, and lines that were written after that
+    must(log(namespace, pod)[:both] == lines[:both], f"{pod} has another history")
+    gone = max(len(lines) - began, 0)
+    must(gone <= at_most, f"{gone} acknowledged lines were lost (5 a second), and no more than {at_most} may be")
+    return gone
+
+
 def written(namespace, pod, more_than=0, seconds=60):
     """Waits until the application has more than so many lines, and gives them."""
     def enough():

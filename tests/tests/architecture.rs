@@ -226,3 +226,29 @@ fn nothing_points_outside() -> Result<()> {
     }
     Ok(())
 }
+
+/// Rustdoc would take its time to find that there are no examples: where it is not asked, there must be none that nobody runs.
+#[test]
+fn examples_in_documentation_are_run() -> Result<()> {
+    for path in project::files(&["Cargo.toml"])? {
+        let manifest = project::read(&path)?;
+        let of = path.parent().unwrap_or(Path::new("")).join("src");
+        if !manifest.contains("doctest = false") {
+            continue;
+        }
+        for source in project::files(&[".rs"])?.iter().filter(|source| source.starts_with(&of)) {
+            let text = project::read(source)?;
+            let fences = text
+                .lines()
+                .filter_map(|line| line.trim().strip_prefix("//")?.trim_start_matches(['/', '!', ' ']).strip_prefix("```"));
+            let unrun = fences.step_by(2).find(|language| *language != "text");
+            ensure!(
+                unrun.is_none(),
+                "{}: an example that is not run: take `doctest = false` out of {}",
+                source.display(),
+                path.display()
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cluster is gone, the bucket is left. Played last: what the others made goes with the cluster."""
 import stage
-from app import began_after, log, policy, ready_pods, workload, written
+from app import began_after, log, lost, policy, ready_pods, workload, written
 from kube import apply, kubectl, must, name_of, say, until
 from scenario import scenario
 
@@ -42,11 +42,7 @@ def second_cluster(store):
     kubectl("annotate", "statelineage", "-n", SPACE, "statefulset-books-0", "holdfast.dev/choose=adopt")
     kubectl("annotate", "statelineage", "-n", SPACE, "statefulset-books-1", "holdfast.dev/choose=fresh")
     ready_pods(SPACE, "books", 2, seconds=180)
-    began = began_after(SPACE, "books-0")
-    lost = len(before["0"]) - began
-    both = min(began, len(before["0"]))
-    must(log(SPACE, "books-0")[:both] == before["0"][:both], "what was adopted is another history")
-    must(lost <= MOST_LOST, f"{lost} acknowledged lines were lost with the cluster")
+    gone = lost(SPACE, "books-0", before["0"], MOST_LOST)
     must(began_after(SPACE, "books-1") == 0, "what was to be fresh has a history")
-    say(f"          {max(lost, 0)} acknowledged lines lost with the cluster")
+    say(f"          {gone} acknowledged lines lost with the cluster")
     kubectl("delete", "statefulset", "-n", SPACE, "books")
