@@ -18,7 +18,7 @@ mod chain;
 mod data;
 mod packs;
 mod report;
-mod seen;
+pub(crate) mod seen;
 mod walk;
 
 pub use report::{FINDINGS, Finding, Kind, LISTED, Report};

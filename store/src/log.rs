@@ -13,12 +13,16 @@ use holdfast_core::lineage::{Answer, HeadSearch, Question};
 use prost::Message;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+mod boundary;
 mod find;
 mod timeline;
 mod writer;
 
+pub use boundary::Boundary;
 pub use find::Selector;
+pub(crate) use timeline::told_by;
 pub use timeline::{Mark, Timeline};
 pub use writer::{Drive, LogWriter, Trouble, Turn};
 
@@ -28,6 +32,8 @@ pub struct Log {
     transport: Arc<dyn Transport>,
     domain: Arc<Domain>,
     lineage: LineageId,
+    /// A boundary entry that exists, or 0.
+    known_boundary: Arc<AtomicU64>,
 }
 
 /// A record that was read whole.
@@ -47,8 +53,8 @@ const BODY_READ: u64 = 16 << 10;
 impl Log {
     /// The log of a lineage.
     #[must_use]
-    pub const fn new(transport: Arc<dyn Transport>, domain: Arc<Domain>, lineage: LineageId) -> Self {
-        Self { transport, domain, lineage }
+    pub fn new(transport: Arc<dyn Transport>, domain: Arc<Domain>, lineage: LineageId) -> Self {
+        Self { transport, domain, lineage, known_boundary: Arc::default() }
     }
 
     /// The lineage.
@@ -151,10 +157,11 @@ impl Log {
     /// If the store fails.
     pub async fn head(&self, hint: u64) -> Result<u64> {
         let listed = if hint == 0 { self.listed(u64::MAX - 1, 1).await?.first().copied() } else { None };
-        let mut search = HeadSearch::new(listed.unwrap_or(hint), 0);
+        let mut search = HeadSearch::new(listed.unwrap_or(hint), self.known_boundary.load(Ordering::Relaxed));
         while let Some(question) = search.question() {
             search.answer(self.answer(question).await?);
         }
+        self.knows_boundary(search.boundary_entry());
         Ok(search.head())
     }
 }

@@ -139,9 +139,66 @@ pub fn sequence_of(domain: DomainId, lineage: LineageId, name: &Name) -> Option<
     Some(u64::MAX - inverted)
 }
 
+/// What an object below a lineage is, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Located {
+    /// The record with that number.
+    Record(u64),
+    /// A pack for the record with that number.
+    Pack(u64, Nonce),
+    /// Where the frames of that pack went.
+    Forward(u64, Nonce),
+}
+
+/// Reads the name of a record, a pack or a forward; `None` if it is another object's, or not written as Holdfast writes them.
+#[must_use]
+pub fn locate(name: &str) -> Option<(DomainId, LineageId, Located)> {
+    let mut parts = name.split('/');
+    let mut part = || parts.next();
+    let ("domains", domain, "lineages", lineage, kind) = (part()?, part()?, part()?, part()?, part()?) else { return None };
+    let (domain, lineage): (DomainId, LineageId) = (domain.parse().ok()?, lineage.parse().ok()?);
+    let number = u64::from_str_radix(part()?, 16).ok()?;
+    let located = match kind {
+        "log" => Located::Record(u64::MAX - number),
+        "packs" => Located::Pack(number, part()?.parse().ok()?),
+        "forwards" => Located::Forward(number, part()?.parse().ok()?),
+        _ => return None,
+    };
+    // whatever else could be read the same way is no name
+    (located.name(domain, lineage).as_str() == name).then_some((domain, lineage, located))
+}
+
+impl Located {
+    /// The name of what it is.
+    #[must_use]
+    pub fn name(self, domain: DomainId, lineage: LineageId) -> Name {
+        match self {
+            Self::Record(sequence) => Name::record(domain, lineage, sequence),
+            Self::Pack(sequence, nonce) => Name::pack(domain, lineage, sequence, nonce),
+            Self::Forward(sequence, nonce) => Name::forward(domain, lineage, sequence, nonce),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_what_may_go_are_read_and_no_others() {
+        let (domain, lineage, nonce) = (DomainId::new([6; 16]), LineageId::new([7; 16]), Nonce::new([8; 16]));
+        for located in [Located::Record(9), Located::Pack(9, nonce), Located::Forward(u64::MAX, nonce)] {
+            let name = located.name(domain, lineage);
+            assert_eq!(locate(name.as_str()), Some((domain, lineage, located)));
+            for wrong in [format!("{name}/x"), format!("{name}-withdrawn"), format!("x{name}"), name.as_str().to_uppercase()] {
+                assert_eq!(locate(&wrong), None, "{wrong}");
+            }
+        }
+        let pins = Name::entry(Register::Pins(domain, lineage), 1);
+        for other in [Name::repository(), Name::domain_keys(domain, 1), pins] {
+            assert_eq!(locate(other.as_str()), None, "{other}");
+        }
+    }
 
     #[test]
     fn newer_records_sort_first_and_names_can_be_read_back() {

@@ -254,6 +254,24 @@ fn announced(name: &Name, place: &FramePlace, sealed: &[u8]) -> Result<usize> {
 /// If anything of it is damaged.
 pub fn scan(domain: &Domain, object: Object, bytes: &Bytes) -> Result<Vec<(Listed, Vec<u8>)>> {
     let name = object.name(domain.keys.id);
+    let sealer = Sealer::open_object(domain, &name, bytes, Kind::Pack, *object.lineage().as_bytes())?;
+    let mut found = Vec::new();
+    let mut decoder = Decoder::new().map_err(|error| StoreError::damaged(&name, error))?;
+    for listed in frames(domain, object, bytes)? {
+        let start = usize::try_from(listed.offset).unwrap_or(usize::MAX);
+        let place = FramePlace { object, offset: listed.offset, sealed_len: listed.sealed_len, plain_len: listed.plain_len };
+        let mut sealed = bytes[start..start + listed.sealed_len as usize].to_vec();
+        found.push((listed, open_frame(&sealer, &name, &place, &mut sealed, &mut decoder)?));
+    }
+    Ok(found)
+}
+
+/// What a whole pack's own table lists; no frame is opened.
+///
+/// # Errors
+/// If its header, tail or table is damaged.
+pub fn frames(domain: &Domain, object: Object, bytes: &Bytes) -> Result<Vec<Listed>> {
+    let name = object.name(domain.keys.id);
     let damaged = |what: &str| StoreError::damaged(&name, what);
     let sealer = Sealer::open_object(domain, &name, bytes, Kind::Pack, *object.lineage().as_bytes())?;
     let start =
@@ -272,15 +290,7 @@ pub fn scan(domain: &Domain, object: Object, bytes: &Bytes) -> Result<Vec<(Liste
     let mut table = Vec::new();
     let decoded = Decoder::new().and_then(|mut decoder| decoder.decode(codec, payload, plain_len, &mut table));
     decoded.map_err(|error| StoreError::damaged(&name, error))?;
-    let mut frames = Vec::new();
-    let mut decoder = Decoder::new().map_err(|error| StoreError::damaged(&name, error))?;
-    for listed in read_table(&table, position as u64).ok_or_else(|| damaged("its table is malformed"))? {
-        let start = usize::try_from(listed.offset).unwrap_or(usize::MAX);
-        let place = FramePlace { object, offset: listed.offset, sealed_len: listed.sealed_len, plain_len: listed.plain_len };
-        let mut sealed = bytes[start..start + listed.sealed_len as usize].to_vec();
-        frames.push((listed, open_frame(&sealer, &name, &place, &mut sealed, &mut decoder)?));
-    }
-    Ok(frames)
+    read_table(&table, position as u64).ok_or_else(|| damaged("its table is malformed"))
 }
 
 fn read_table(table: &[u8], end: u64) -> Option<Vec<Listed>> {

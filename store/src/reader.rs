@@ -6,23 +6,22 @@
 
 use crate::document::Document;
 use crate::error::{Result, StoreError};
+use crate::forward::Forward;
 use crate::frame::Decoder;
 use crate::key::Identity;
 use crate::log::Entry;
 use crate::name::Name;
 use crate::pack;
-use crate::record::wire;
 use crate::scratch::Scratch;
 use crate::seal::{Domain, Kind, Sealer};
 use crate::transport::{Range, Transport};
 use crate::tree::{At, Frame, FramePlace, MapKind, Node, NodeRef, NodeStore, Object, Place, StoredNode};
 use bytes::Bytes;
-use holdfast_core::id::{ChunkId, NodeId, Nonce};
-use prost::Message;
+use holdfast_core::id::{ChunkId, NodeId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 
-mod recent;
+pub(crate) mod recent;
 use recent::Recent;
 
 /// Reads one domain's objects.
@@ -56,7 +55,7 @@ const FRAMES_BYTES: usize = 4 << 20;
 const AHEAD_MIN: u64 = 256 << 10;
 const AHEAD_MAX: u64 = 4 << 20;
 /// Most forwards followed from one place.
-const FORWARDS_MAX: usize = 16;
+pub(crate) const FORWARDS_MAX: usize = 16;
 
 impl Reader {
     /// A reader of the domain's objects. `scratch` holds copies of packs of nodes.
@@ -246,21 +245,8 @@ impl Reader {
 
     /// Where the frame of an absent pack went.
     fn forward(&self, place: &FramePlace, missing: StoreError) -> Result<FramePlace> {
-        let Object::Pack { lineage, sequence, nonce, large, .. } = place.object else { return Err(missing) };
-        let name = Name::forward(self.domain.keys.id, lineage, sequence, nonce);
-        let bytes = match self.get(&name, Range::All, "chunks and nodes") {
-            Err(error) if error.is_missing() => return Err(missing),
-            other => other?,
-        };
-        let document = Document::open(&self.domain, Kind::Forward, *lineage.as_bytes(), &name, bytes)?;
-        let forward = wire::Forward::decode(&*document.body).map_err(|error| StoreError::damaged(&name, error))?;
-        let Ok(index) = forward.moves.binary_search_by_key(&place.offset, |one| one.offset) else { return Err(missing) };
-        let to = &forward.moves[index];
-        let damaged = || StoreError::damaged(&name, "it leads nowhere");
-        let nonce = Nonce::try_from(&*to.nonce).map_err(|_| damaged())?;
-        let epoch = u32::try_from(to.epoch).map_err(|_| damaged())?;
-        let object = Object::Pack { lineage, sequence: to.sequence, epoch, nonce, large };
-        Ok(FramePlace { object, offset: to.to, ..*place })
+        let read = Forward::read(&*self.transport, &self.domain, place.object);
+        self.runtime.block_on(read)?.and_then(|forward| forward.place(place)).ok_or(missing)
     }
 
     /// The bytes of a chunk, checked against its id.

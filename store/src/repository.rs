@@ -108,28 +108,33 @@ impl Repository {
         let id: RepositoryId = found.id.parse().map_err(|_| damaged("its id is malformed"))?;
         let hash: [u8; 32] = Sha256::digest(&text).into();
         let epoch = last_epoch(&*transport, |epoch| Name::key_slot(id, epoch, 0)).await?;
-        let mut slots = 0;
-        for slot in 0.. {
-            let name = Name::key_slot(id, epoch, slot);
-            let sealed = match transport.get(&name, Range::From { offset: 0, len: 64 << 10 }).await {
-                Err(error) if error.is_not_found() => break,
-                other => other?,
-            };
-            slots += 1;
-            let Some(master) = slot::unwrap(&name, &sealed, passphrase, slot::Position { hash, epoch, slot })? else { continue };
-            let opened = Self::with(Arc::clone(&transport), id, master, epoch)?;
-            if opened.is_withdrawn(&name).await? {
-                continue;
+        let (slots, found) = unlock(&transport, id, hash, epoch, passphrase).await?;
+        match (found, slots) {
+            (Some(master), _) => Self::with_older(transport, id, master, (hash, epoch), passphrase).await,
+            (None, 0) => {
+                Err(StoreError::Missing { object: Name::key_slot(id, epoch, 0).to_string(), what: "the master key".to_owned() })
             }
-            return Ok(opened);
+            (None, slots) => Err(StoreError::WrongPassphrase { slots }),
         }
-        if slots == 0 {
-            return Err(StoreError::Missing {
-                object: Name::key_slot(id, epoch, 0).to_string(),
-                what: "the master key".to_owned(),
-            });
+    }
+
+    /// With the secrets of earlier epochs, as far as this passphrase has them: what was sealed then is never sealed anew.
+    async fn with_older(
+        transport: Arc<dyn Transport>,
+        id: RepositoryId,
+        master: Master,
+        (hash, newest): ([u8; 32], u32),
+        passphrase: &[u8],
+    ) -> Result<Self> {
+        let mut repository = Self::with(Arc::clone(&transport), id, master, newest)?;
+        for epoch in 1..newest {
+            let Some(older) = unlock(&transport, id, hash, epoch, passphrase).await?.1 else { continue };
+            if older.identity != repository.master.identity {
+                return Err(StoreError::damaged(Name::key_slot(id, epoch, 0), "it holds the keys of another repository"));
+            }
+            repository.own.keys.secrets.insert(epoch, older.secret);
         }
-        Err(StoreError::WrongPassphrase { slots })
+        Ok(repository)
     }
 
     fn with(transport: Arc<dyn Transport>, id: RepositoryId, master: Master, epoch: u32) -> Result<Self> {
@@ -140,6 +145,12 @@ impl Repository {
             identity: Identity::new(master.identity.clone()),
         };
         Ok(Self { transport, id, own: Domain { repository: id, keys }, master })
+    }
+
+    /// The same repository on another way to its store.
+    #[cfg(test)]
+    pub(crate) fn through(&self, transport: Arc<dyn Transport>) -> Self {
+        Self { transport, ..self.clone() }
     }
 
     /// Its id.
@@ -294,6 +305,29 @@ impl Repository {
     async fn is_withdrawn(&self, entry: &Name) -> Result<bool> {
         is_withdrawn(&*self.transport, &self.own, [0; 16], entry).await
     }
+}
+
+/// How many slots an epoch has, and its master key, if this passphrase opens one of them that was not revoked.
+async fn unlock(
+    transport: &Arc<dyn Transport>,
+    id: RepositoryId,
+    hash: [u8; 32],
+    epoch: u32,
+    passphrase: &[u8],
+) -> Result<(u64, Option<Master>)> {
+    for slot in 0.. {
+        let name = Name::key_slot(id, epoch, slot);
+        let sealed = match transport.get(&name, Range::From { offset: 0, len: 64 << 10 }).await {
+            Err(error) if error.is_not_found() => return Ok((slot, None)),
+            other => other?,
+        };
+        let Some(master) = slot::unwrap(&name, &sealed, passphrase, slot::Position { hash, epoch, slot })? else { continue };
+        let opened = Repository::with(Arc::clone(transport), id, master.clone(), epoch)?;
+        if !opened.is_withdrawn(&name).await? {
+            return Ok((slot + 1, Some(master)));
+        }
+    }
+    Ok((u64::MAX, None))
 }
 
 /// Whether a register's entry or a key slot was withdrawn, by a document that opens.

@@ -271,6 +271,10 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
 
 /// As [`random`], into a slice.
 pub(crate) fn fill_random(bytes: &mut [u8]) -> Result<()> {
+    #[cfg(test)]
+    if tests::dictated(bytes) {
+        return Ok(());
+    }
     getrandom::fill(bytes)
         .map_err(|error| StoreError::Scratch { path: "the system's random numbers".to_owned(), source: error.into() })
 }
@@ -279,6 +283,26 @@ pub(crate) fn fill_random(bytes: &mut [u8]) -> Result<()> {
 pub(crate) mod tests {
     use super::*;
     use holdfast_core::id::LineageId;
+    use std::cell::Cell;
+
+    thread_local! {
+        static DICTATED: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    /// From now on this thread's random numbers follow from a seed, so that a run can be repeated; `None`: no longer.
+    pub(crate) fn dictate(seed: Option<u64>) {
+        DICTATED.set(seed);
+    }
+
+    pub(super) fn dictated(bytes: &mut [u8]) -> bool {
+        let Some(mut state) = DICTATED.get() else { return false };
+        for byte in bytes {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            *byte = (state >> 56) as u8;
+        }
+        DICTATED.set(Some(state));
+        true
+    }
     use std::collections::BTreeMap;
 
     pub(crate) fn domain() -> Domain {

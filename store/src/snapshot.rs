@@ -23,7 +23,7 @@ mod pin;
 mod setting;
 
 pub use create::{Made, Proposal, Wanted};
-pub use pin::{Pin, Pinned, Purpose, pin, pins, unpin};
+pub use pin::{Pin, Pinned, Purpose, hold, let_go, pin, pins, unpin};
 pub use setting::{Image, Manifest, Setting};
 
 /// How far the members of a snapshot agree.

@@ -53,4 +53,6 @@ impl Default for Tuning {
 }
 
 #[cfg(test)]
+pub(crate) mod scribe;
+#[cfg(test)]
 mod tests;

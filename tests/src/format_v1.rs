@@ -16,7 +16,7 @@ mod scene;
 mod story;
 pub mod vectors;
 
-pub use story::write;
+pub use story::{extend, write};
 
 /// The labels of the state paths of its lineages.
 pub const LABELS: [&str; 2] = ["config", "data"];

@@ -52,7 +52,7 @@ fn it_reads_every_checkpoint() -> Result<()> {
 }
 
 fn log_lines(expected: &Expected, lineage: &Lineage) -> String {
-    let head = lineage.records.len();
+    let head = lineage.records.last().map_or(0, |record| record.sequence);
     let mut text = format!("lineage {} of domain {}: head {head}, state {}\n", lineage.name, expected.domain, lineage.state);
     for line in &lineage.records {
         let root = line.checkpoint.as_ref().map(|checkpoint| format!(" {}", checkpoint.root)).unwrap_or_default();

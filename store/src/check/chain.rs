@@ -4,15 +4,13 @@
 use super::Request;
 use super::report::{Collector, Kind};
 use crate::error::{Result, StoreError};
-use crate::log::{Entry, Log};
-use crate::record::{Record, RecordKind, wire};
-use crate::register::Register;
+use crate::log::{Boundary, Entry, Log};
+use crate::record::{Record, RecordKind};
 use crate::transport::{Range, TransportError};
 use bytes::Bytes;
 use holdfast_core::checkpoint::Quality;
 use holdfast_core::id::RecordHash;
 use holdfast_core::time::Timestamp;
-use prost::Message;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,13 +28,6 @@ pub(super) struct Chain {
 /// Records read at once: each has at most 16 MiB.
 const AT_ONCE: usize = 8;
 
-/// Which records must exist: above the boundary all, below it those that it lists, with these hashes.
-#[derive(Debug, Default)]
-struct Expected {
-    boundary: u64,
-    kept: BTreeMap<u64, Vec<u8>>,
-}
-
 /// What is known of the record before.
 #[derive(Debug)]
 struct Before {
@@ -51,11 +42,12 @@ struct Before {
 /// Reads the whole log.
 pub(super) async fn read(request: &Request<'_>, collector: &mut Collector) -> Result<Chain> {
     let log = request.log;
-    let expected = match expected(log).await {
-        Ok(expected) => expected,
+    // above it all records must exist, below it those that it lists, with these hashes
+    let boundary = match log.boundary().await {
+        Ok(boundary) => boundary,
         Err(error) => {
             collector.add_error(error, None, None)?;
-            Expected::default()
+            Boundary::default()
         }
     };
     let listed = log.listed(u64::MAX - 1, 1).await?.first().copied().unwrap_or(0);
@@ -68,14 +60,14 @@ pub(super) async fn read(request: &Request<'_>, collector: &mut Collector) -> Re
         }
     };
     let head = found.max(listed);
-    if head < expected.boundary {
-        let what = format!("the log ends at record {head}, but its boundary speaks of record {}", expected.boundary);
-        collector.add(Kind::Missing, log.name(expected.boundary).as_str(), &what, None, None);
+    if head < boundary.sequence {
+        let what = format!("the log ends at record {head}, but its boundary speaks of record {}", boundary.sequence);
+        collector.add(Kind::Missing, log.name(boundary.sequence).as_str(), &what, None, None);
     }
     let mut chain = Chain { head, ..Chain::default() };
     let mut before: Option<Before> = None;
-    let kept: Vec<u64> = expected.kept.keys().copied().filter(|sequence| *sequence < expected.boundary).collect();
-    let mut sequences = kept.into_iter().chain(expected.boundary.max(1)..=head);
+    let kept: Vec<u64> = boundary.kept.keys().copied().collect();
+    let mut sequences = kept.into_iter().chain(boundary.sequence.max(1)..=head);
     loop {
         let batch: Vec<u64> = sequences.by_ref().take(AT_ONCE).collect();
         if batch.is_empty() {
@@ -85,7 +77,13 @@ pub(super) async fn read(request: &Request<'_>, collector: &mut Collector) -> Re
             if request.cancel.load(Ordering::Relaxed) {
                 return Err(StoreError::Cancelled);
             }
-            let Some(entry) = open(log, sequence, read, &expected, collector)? else {
+            if read.as_ref().is_err_and(TransportError::is_not_found)
+                && log.boundary().await.is_ok_and(|now| !now.contains(sequence))
+            {
+                before = None; // retention has taken it since the boundary was read
+                continue;
+            }
+            let Some(entry) = open(log, sequence, read, &boundary, collector)? else {
                 before = None;
                 continue;
             };
@@ -96,18 +94,6 @@ pub(super) async fn read(request: &Request<'_>, collector: &mut Collector) -> Re
             before = Some(remember(before, &entry));
         }
     }
-}
-
-async fn expected(log: &Log) -> Result<Expected> {
-    let register = Register::boundaries(&**log.transport(), log.domain(), log.lineage());
-    let newest = register.last(0).await?;
-    if newest == 0 {
-        return Ok(Expected::default());
-    }
-    let body = register.read(newest).await?;
-    let wire = wire::Boundary::decode(&*body).map_err(|error| StoreError::damaged(register.name(newest), error))?;
-    let kept = wire.kept.into_iter().map(|kept| (kept.sequence, kept.record)).collect();
-    Ok(Expected { boundary: wire.sequence, kept })
 }
 
 async fn fetch(log: &Log, batch: &[u64]) -> BTreeMap<u64, std::result::Result<Bytes, TransportError>> {
@@ -124,7 +110,7 @@ fn open(
     log: &Log,
     sequence: u64,
     read: std::result::Result<Bytes, TransportError>,
-    expected: &Expected,
+    boundary: &Boundary,
     collector: &mut Collector,
 ) -> Result<Option<Entry>> {
     let name = log.name(sequence);
@@ -144,8 +130,7 @@ fn open(
             return Ok(None);
         }
     };
-    let other = sequence < expected.boundary && expected.kept.get(&sequence).is_some_and(|kept| kept != entry.hash.as_bytes());
-    if other {
+    if !boundary.is_history(sequence, entry.hash) {
         let what = format!("record {sequence} is another than the boundary says was kept");
         collector.add(Kind::History, name.as_str(), &what, Some(sequence), None);
         return Ok(None);

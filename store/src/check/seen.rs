@@ -12,7 +12,7 @@ use std::hash::{BuildHasher, RandomState};
 const NODES: usize = 1 << 21;
 
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     hasher: RandomState,
     young: HashSet<u128>,
     old: HashSet<u128>,
@@ -31,21 +31,21 @@ impl Seen {
     }
 
     /// What stands for a place: 128 bits under a random key, so that nobody who writes a repository can make two places look like one.
-    pub(super) fn key(&self, place: &FramePlace, inner: u32) -> u128 {
+    pub(crate) fn key(&self, place: &FramePlace, inner: u32) -> u128 {
         let half = |salt: u8| u128::from(self.hasher.hash_one((salt, place, inner)));
         half(0) << 64 | half(1)
     }
 
     /// What stands for a place, if it is one.
-    pub(super) fn key_of(&self, place: &Place) -> Option<u128> {
+    pub(crate) fn key_of(&self, place: &Place) -> Option<u128> {
         Some(self.key(place.frame.place()?, place.inner))
     }
 
-    pub(super) fn has(&self, key: u128) -> bool {
+    pub(crate) fn has(&self, key: u128) -> bool {
         self.young.contains(&key) || self.old.contains(&key)
     }
 
-    pub(super) fn add(&mut self, key: u128) {
+    pub(crate) fn add(&mut self, key: u128) {
         if self.young.len() >= self.limit / 2 {
             self.old = std::mem::take(&mut self.young);
         }

@@ -3,11 +3,17 @@
 
 use super::*;
 use crate::capture::Dirt;
+use crate::log::{Boundary, Log};
 use crate::name::Name;
 use crate::testkit::{Dice, Lab};
+use crate::transport::memory::Memory;
+use crate::transport::{Body, Created, Page, Range, Transport, TransportError};
 use bytes::Bytes;
+use holdfast_core::collection::Kept;
+use holdfast_core::time::Timestamp;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 /// A lineage of a few checkpoints with small and large files, a deep tree, hard links, and a directory of several nodes.
 fn lab() -> (Lab, tempfile::TempDir) {
@@ -165,4 +171,71 @@ fn a_store_that_does_not_answer_is_no_damage() {
     let (cancel, progress) = (AtomicBool::new(false), Progress::default());
     let found = check(&Request { log: &log, reader: &reader, options: ALL, cancel: &cancel, progress: &progress });
     assert!(found.expect_err("no answer").is_retryable());
+}
+
+/// A store in which retention takes a record as soon as somebody reads it.
+#[derive(Debug)]
+struct Thinning {
+    memory: Arc<Memory>,
+    taken: Name,
+    boundary: (Name, Bytes),
+}
+
+#[async_trait::async_trait]
+impl Transport for Thinning {
+    async fn create(&self, name: &Name, body: &Body) -> std::result::Result<Created, TransportError> {
+        self.memory.create(name, body).await
+    }
+
+    async fn get(&self, name: &Name, range: Range) -> std::result::Result<Bytes, TransportError> {
+        if *name == self.taken {
+            self.memory.tamper(&self.boundary.0, Some(self.boundary.1.clone()));
+            self.memory.tamper(name, None);
+        }
+        self.memory.get(name, range).await
+    }
+
+    async fn size(&self, name: &Name) -> std::result::Result<Option<u64>, TransportError> {
+        self.memory.size(name).await
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        by_level: bool,
+        limit: u16,
+    ) -> std::result::Result<Page, TransportError> {
+        self.memory.list(prefix, after, by_level, limit).await
+    }
+
+    async fn delete(&self, name: &Name) -> std::result::Result<(), TransportError> {
+        self.memory.delete(name).await
+    }
+
+    fn location(&self) -> String {
+        "thinning".to_owned()
+    }
+}
+
+#[test]
+fn what_retention_takes_meanwhile_is_not_missing() {
+    let (lab, _directory) = lab();
+    let log = lab.log();
+    let kept = |sequence| {
+        let hash = lab.runtime.block_on(log.read(sequence)).expect("a record").hash;
+        (sequence, (hash, Kept { sequence, time: Timestamp::default(), quality: None }))
+    };
+    let boundary = Boundary { entry: 1, sequence: 5, kept: [1, 2, 4].map(kept).into(), ..Boundary::default() };
+    lab.runtime.block_on(lab.log().boundaries().put(1, &boundary.to_body())).expect("a boundary");
+    let name = log.boundaries().name(1);
+    let bytes = lab.memory.objects()[&name].clone();
+    lab.memory.tamper(&name, None);
+    let thinning = Thinning { memory: Arc::clone(&lab.memory), taken: log.name(3), boundary: (name, bytes) };
+    let log = Log::new(Arc::new(thinning), Arc::clone(&lab.domain), log.lineage());
+    let (cancel, progress, reader) = (AtomicBool::new(false), Progress::default(), lab.reader());
+    let request = Request { log: &log, reader: &reader, options: ALL, cancel: &cancel, progress: &progress };
+    let report = check(&request).expect("a store that answers");
+    assert_eq!(report.findings, []);
+    assert_eq!((report.records, report.checkpoints), (4, 3));
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The checkpoints of a log, by time.
 
-use super::Log;
+use super::{Boundary, Log};
 use crate::error::Result;
-use crate::record::Record;
+use crate::record::{Checkpoint, Record};
 use holdfast_core::checkpoint::{Quality, Recent};
 use holdfast_core::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +20,7 @@ pub struct Mark {
 }
 
 impl Mark {
-    pub(super) fn of(record: &Record) -> Option<Self> {
+    pub(crate) fn of(record: &Record) -> Option<Self> {
         let checkpoint = record.checkpoint()?;
         Some(Self { sequence: record.sequence, last_close: checkpoint.interval.last_close, quality: checkpoint.quality })
     }
@@ -32,10 +32,18 @@ impl From<&Recent> for Mark {
     }
 }
 
+/// The checkpoints of its own generation that a record tells of, oldest first: a fork's first ones also tell of its origin's.
+pub(crate) fn told_by(record: &Record, checkpoint: &Checkpoint) -> impl DoubleEndedIterator<Item = Mark> {
+    let own = record.claimed..record.sequence;
+    checkpoint.recent.iter().map(Mark::from).filter(move |mark| own.contains(&mark.sequence))
+}
+
 /// A walk over a log's checkpoints, newest first.
 #[derive(Debug)]
 pub struct Timeline<'a> {
     log: &'a Log,
+    /// What is history; read before the first listing.
+    boundary: Option<Boundary>,
     /// Told of by a record that was read, not yet handed out.
     told: BTreeMap<u64, Mark>,
     /// Numbers that exist, as a listing showed them, down to `listed_from`.
@@ -54,7 +62,7 @@ impl Log {
     #[must_use]
     pub fn timeline(&self, from: u64) -> Timeline<'_> {
         let next = from.min(u64::MAX - 1);
-        Timeline { log: self, told: BTreeMap::new(), existing: BTreeSet::new(), listed_from: u64::MAX, next }
+        Timeline { log: self, boundary: None, told: BTreeMap::new(), existing: BTreeSet::new(), listed_from: u64::MAX, next }
     }
 }
 
@@ -71,7 +79,7 @@ impl Timeline<'_> {
             }
             let record = self.log.read_body(newest).await?;
             if let Some(checkpoint) = record.checkpoint() {
-                self.told = checkpoint.recent.iter().map(|recent| (recent.sequence, recent.into())).collect();
+                self.told = told_by(&record, checkpoint).map(|mark| (mark.sequence, mark)).collect();
                 return Ok(Mark::of(&record));
             }
         }
@@ -86,7 +94,12 @@ impl Timeline<'_> {
         if self.listed_from > self.next {
             let listed = self.log.listed(self.next, PAGE).await?;
             self.listed_from = if listed.len() < usize::from(PAGE) { 0 } else { listed.last().copied().unwrap_or(0) };
-            self.existing = listed.into_iter().collect();
+            let boundary = match &mut self.boundary {
+                Some(boundary) => boundary,
+                unread => unread.insert(self.log.boundary().await?),
+            };
+            // a writer that was replaced long ago may have left records there
+            self.existing = listed.into_iter().filter(|sequence| boundary.contains(*sequence)).collect();
         }
         let newest = self.existing.range(..=self.next).next_back().copied();
         if newest.is_none() && self.listed_from > 0 {

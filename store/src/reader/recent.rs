@@ -4,18 +4,18 @@
 use std::collections::VecDeque;
 
 #[derive(Debug)]
-pub(super) struct Recent<K, V> {
+pub(crate) struct Recent<K, V> {
     entries: VecDeque<(K, V, usize)>,
     weight: usize,
     limit: usize,
 }
 
 impl<K: PartialEq, V: Clone> Recent<K, V> {
-    pub(super) const fn new(limit: usize) -> Self {
+    pub(crate) const fn new(limit: usize) -> Self {
         Self { entries: VecDeque::new(), weight: 0, limit }
     }
 
-    pub(super) fn get(&mut self, key: &K) -> Option<V> {
+    pub(crate) fn get(&mut self, key: &K) -> Option<V> {
         let index = self.entries.iter().position(|(known, ..)| known == key)?;
         if index > 0 {
             let entry = self.entries.remove(index)?;
@@ -24,7 +24,7 @@ impl<K: PartialEq, V: Clone> Recent<K, V> {
         self.entries.front().map(|(_, value, _)| value.clone())
     }
 
-    pub(super) fn put(&mut self, key: K, value: V, weight: usize) {
+    pub(crate) fn put(&mut self, key: K, value: V, weight: usize) {
         self.entries.push_front((key, value, weight));
         self.weight += weight;
         while self.weight > self.limit && self.entries.len() > 1 {

@@ -6,8 +6,9 @@ use prost::{Message, Oneof};
 mod meaning;
 mod others;
 
-pub(super) use meaning::{quality, quality_code, reason, reason_code};
-pub use others::{Boundary, Collection, DomainKeys, Forward, Image, Kept, Manifest, Member, Move, Pin, Snapshot};
+pub(crate) use meaning::{quality, quality_code};
+pub(super) use meaning::{reason, reason_code};
+pub use others::{Boundary, Collection, DomainKeys, Forward, Image, Kept, Look, Manifest, Member, Move, Pin, Snapshot};
 
 /// An entry of a log.
 #[derive(Clone, PartialEq, Message)]

@@ -68,3 +68,31 @@ async fn a_newer_or_foreign_repository_is_refused_in_words() {
         "slots belong to one repository object"
     );
 }
+
+#[tokio::test]
+async fn what_was_sealed_before_the_master_key_was_renewed_still_opens() {
+    let memory = Arc::new(Memory::default());
+    let created = create(&memory).await;
+    let before = created.domain("before").await.expect("keys");
+    let text = memory.objects()[&Name::repository()].clone();
+    // a renewal: another secret, the same identity, the next epoch
+    let renewed = Master { secret: Secret::new([9; 32]), identity: created.master.identity.clone() };
+    let position = slot::Position { hash: Sha256::digest(&text).into(), epoch: 2, slot: 0 };
+    let slot = slot::wrap(&renewed, b"secret", Kdf::QUICK, position).expect("a slot");
+    memory.tamper(&Name::key_slot(created.id(), 2, 0), Some(slot.into()));
+    let opened = open(&memory, b"secret").await.expect("the passphrase of both epochs");
+    assert_eq!(opened.own_domain().keys.newest_epoch(), 2);
+    let found = opened.existing_domain("before").await.expect("keys of the first epoch").expect("a domain");
+    assert_eq!(found.keys.secret(1), before.keys.secret(1));
+    let after = opened.domain("after").await.expect("keys");
+    assert_eq!(after.keys.name, "after");
+    // of the old epochs only what the passphrase opens is known
+    created.add_passphrase(b"old", Kdf::QUICK).await.expect("a slot of the first epoch");
+    assert!(matches!(open(&memory, b"old").await, Err(StoreError::WrongPassphrase { slots: 1 })));
+    // another's keys under an older epoch are no part of it
+    let foreign = Master { secret: Secret::new([1; 32]), identity: Secret::new([2; 32]) };
+    let position = slot::Position { epoch: 1, ..position };
+    let slot = slot::wrap(&foreign, b"secret", Kdf::QUICK, position).expect("a slot");
+    memory.tamper(&Name::key_slot(created.id(), 1, 0), Some(slot.into()));
+    assert!(matches!(open(&memory, b"secret").await, Err(StoreError::Damaged { .. })));
+}

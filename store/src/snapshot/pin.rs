@@ -89,6 +89,40 @@ pub async fn pin(
     }
 }
 
+/// Makes a checkpoint stay beyond the moment in which the head goes on from it. For the lineage's writer alone, and only before it commits
+/// anything: until then the log itself needs the checkpoint, so no plan can condemn it, and whoever makes a later plan reads this pin after it.
+/// So no collection has to be read, which a writer without the master key could not.
+///
+/// # Errors
+/// [`StoreError::Missing`] if there is no such checkpoint, [`StoreError::Leaving`] if it is no history; failures of the store.
+pub async fn hold(log: &Log, sequence: u64, purpose: Purpose, now: Timestamp) -> Result<u64> {
+    let hash = checkpoint(log, sequence).await?.hash;
+    if !log.boundary().await?.is_history(sequence, hash) {
+        return Err(leaving(log, sequence, "is not part of the history any more"));
+    }
+    let body = wire::Pin {
+        purpose: purpose.text().to_owned(),
+        sequence,
+        record: hash.as_bytes().to_vec(),
+        by: log.lineage().as_bytes().to_vec(),
+        created_ns: now.nanos(),
+    };
+    register(log).append(&body.encode_to_vec()).await
+}
+
+/// Withdraws what the lineage's own writers [`hold`] a checkpoint with, those that died before they could included.
+///
+/// # Errors
+/// If the store fails or a pin is damaged.
+pub async fn let_go(log: &Log, sequence: u64, purpose: Purpose) -> Result<()> {
+    for pin in pins(log).await? {
+        if pin.by == log.lineage().as_bytes() && pin.sequence == sequence && pin.purpose == purpose.text() {
+            unpin(log, pin.number).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Withdraws a pin. Twice is as good as once.
 ///
 /// # Errors
@@ -130,15 +164,18 @@ async fn checkpoint(log: &Log, sequence: u64) -> Result<Entry> {
 
 /// The record, if it is history and nobody is about to delete it.
 async fn still_there(repository: &Repository, log: &Log, sequence: u64, hash: RecordHash) -> Result<Entry> {
-    let leaving = |why| StoreError::Leaving { lineage: log.lineage().to_string(), sequence, why };
     if is_condemned(repository, log.name(sequence).as_str()).await? {
-        return Err(leaving("is about to be deleted"));
+        return Err(leaving(log, sequence, "is about to be deleted"));
     }
     let entry = checkpoint(log, sequence).await?;
-    if entry.hash != hash || !is_history(log, sequence, hash).await? {
-        return Err(leaving("is not part of the history any more"));
+    if entry.hash != hash || !log.boundary().await?.is_history(sequence, hash) {
+        return Err(leaving(log, sequence, "is not part of the history any more"));
     }
     Ok(entry)
+}
+
+fn leaving(log: &Log, sequence: u64, why: &'static str) -> StoreError {
+    StoreError::Leaving { lineage: log.lineage().to_string(), sequence, why }
 }
 
 /// Whether the newest collection condemns a name.
@@ -152,16 +189,4 @@ async fn is_condemned(repository: &Repository, name: &str) -> Result<bool> {
     let wire = wire::Collection::decode(&*register.read(newest).await?).map_err(|error| StoreError::damaged(&object, error))?;
     refuse_unknown(&object, wire.format, &wire.features)?;
     Ok(wire.condemned.iter().any(|condemned| condemned == name))
-}
-
-/// Below the newest boundary only what it lists is history.
-async fn is_history(log: &Log, sequence: u64, hash: RecordHash) -> Result<bool> {
-    let register = Register::boundaries(&**log.transport(), log.domain(), log.lineage());
-    let newest = register.last(0).await?;
-    if newest == 0 {
-        return Ok(true);
-    }
-    let damaged = |error| StoreError::damaged(register.name(newest), error);
-    let wire = wire::Boundary::decode(&*register.read(newest).await?).map_err(damaged)?;
-    Ok(sequence >= wire.sequence || wire.kept.iter().any(|kept| kept.sequence == sequence && kept.record == hash.as_bytes()))
 }

@@ -263,7 +263,7 @@ fn what_is_condemned_or_no_history_can_not_be_made_needed() {
         let refused = snapshots.create(&world.proposal(1, "x")).await.expect_err("condemned");
         assert!(matches!(&refused, StoreError::Leaving { sequence, .. } if *sequence == first), "{refused}");
         assert!(world.pins().await.is_empty() && snapshots.list().await.expect("a list").is_empty());
-        let boundary = wire::Boundary { sequence: second + 1, kept: Vec::new() };
+        let boundary = wire::Boundary { sequence: second + 1, ..Default::default() };
         let boundaries = Register::boundaries(&**repository.transport(), log.domain(), log.lineage());
         assert_eq!(boundaries.append(&boundary.encode_to_vec()).await.expect("an entry"), 1);
         let refused = pin(&repository, &log, second, Purpose::Read, [1; 16], Timestamp::default()).await;

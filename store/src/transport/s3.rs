@@ -19,6 +19,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use std::borrow::Cow;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -264,7 +265,7 @@ impl Transport for S3 {
         let limit = limit.clamp(1, 1000);
         let mut request = self.client.list_objects_v2().bucket(&self.bucket).prefix(self.key(prefix)).max_keys(limit.into());
         if let Some(after) = after {
-            request = request.start_after(self.key(after));
+            request = request.start_after(self.key(&begin_after(after, by_level)));
         }
         if by_level {
             request = request.delimiter("/");
@@ -307,6 +308,12 @@ impl Transport for S3 {
     }
 }
 
+/// What a listing begins after. By level, what lies below a common prefix sorts after it, and some stores list the prefix again for it:
+/// so it begins behind everything that can lie there.
+fn begin_after(after: &str, by_level: bool) -> Cow<'_, str> {
+    if by_level && after.ends_with('/') { Cow::Owned(format!("{after}~")) } else { Cow::Borrowed(after) }
+}
+
 fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
     error.raw_response().map(|response| response.status().as_u16())
 }
@@ -334,4 +341,21 @@ where
         },
     };
     TransportError { operation, object: object.to_owned(), message, failure }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_by_level_begins_behind_what_lies_below_the_last_prefix() {
+        let last = "domains/0a/";
+        let begin = begin_after(last, true);
+        for below in ["domains/0a/keys/0", "domains/0a/lineages/ff/log/fff", "domains/0a/z-withdrawn"] {
+            assert!(*begin > *below, "{below} would bring the prefix again");
+        }
+        assert!(*begin < *"domains/0b/");
+        assert_eq!(begin_after(last, false), last, "a plain listing goes on with what lies below");
+        assert_eq!(begin_after("domains/0a/keys/0", true), "domains/0a/keys/0");
+    }
 }

@@ -22,6 +22,8 @@ use holdfast_core::time::{Interval, Timestamp};
 use std::sync::Arc;
 
 mod claim;
+#[cfg(test)]
+pub(super) use claim::complete_base;
 pub use claim::{Opening, Takeover};
 
 /// What is said of a checkpoint besides its trees.
@@ -367,7 +369,7 @@ struct Inlined {
     roots: Option<Composed>,
 }
 
-fn roots_hints(roots: &[RootItem], record: Object, target: &Inline) -> Result<Vec<u8>> {
+pub(super) fn roots_hints(roots: &[RootItem], record: Object, target: &Inline) -> Result<Vec<u8>> {
     use super::nodes::FrameTarget;
     let nowhere = Frame::pending();
     let resolve = |frame: &Arc<Frame>| target.resolve(frame);

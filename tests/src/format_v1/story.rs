@@ -7,8 +7,11 @@ use crate::clock::Steps;
 use crate::listing::{digest, listing, without_owners};
 use anyhow::{Context, Result};
 use holdfast_core::checkpoint::{Quality, Scope, ScopeRoot};
+use holdfast_core::collection::Worth;
 use holdfast_core::id::{HolderKey, OwnerId, RecordId, VolumeId};
+use holdfast_core::policy::Retention;
 use holdfast_store::capture::{Checkpointing, Clock, Dirt, Filter, Old, Request, Source, capture};
+use holdfast_store::collect;
 use holdfast_store::disk::Dir;
 use holdfast_store::document::DocumentBuilder;
 use holdfast_store::log::{Log, Selector};
@@ -17,6 +20,7 @@ use holdfast_store::reader::Reader;
 use holdfast_store::record::{Record, RecordKind};
 use holdfast_store::repository::{Kdf, Repository};
 use holdfast_store::seal::{Domain, Kind};
+use holdfast_store::snapshot::{Purpose, pin};
 use holdfast_store::transport::memory::Memory;
 use holdfast_store::transport::{Body, Transport};
 use holdfast_store::write::{CheckpointMeta, Opening, Session, Takeover, Tuning};
@@ -31,6 +35,10 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 const DOMAIN: &str = "default";
+/// The lineage that was thinned and compacted.
+const COMPACTED: &str = "cache-0";
+/// Its owner: whoever collects leaves all other lineages alone.
+const COMPACTOR: OwnerId = OwnerId::new([2; 16]);
 const PASSPHRASE: &str = "what was written once opens for ever";
 /// Later than the files that are captured, or their times would not be trusted.
 const BEGINNING: i64 = 1_900_000_000;
@@ -52,7 +60,28 @@ pub fn write(directory: &Path) -> Result<()> {
     })?;
     let domain = Arc::new(runtime.block_on(repository.domain(DOMAIN))?);
     let stage = Stage { memory: &memory, domain, runtime: &runtime, clock };
-    let mut lineages = vec![stage.eventful()?, stage.interrupted()?];
+    let lineages = vec![stage.eventful()?, stage.interrupted()?, stage.compacted(&repository)?];
+    save(directory, &repository, &memory, lineages)
+}
+
+/// Adds the lineages that a repository of an earlier day doesn't have; what is there stays as it is.
+///
+/// # Errors
+/// If anything fails, or nothing is missing.
+pub fn extend(directory: &Path) -> Result<()> {
+    let runtime = Runtime::new()?;
+    let memory = super::store()?;
+    let transport: Arc<dyn Transport> = memory.clone();
+    let repository = runtime.block_on(Repository::open(transport, &super::passphrase()?))?;
+    let domain = Arc::new(runtime.block_on(repository.domain(DOMAIN))?);
+    let stage = Stage { memory: &memory, domain, runtime: &runtime, clock: Steps::from(BEGINNING + 100_000) };
+    let mut lineages = Expected::read()?.lineages;
+    anyhow::ensure!(lineages.iter().all(|lineage| lineage.name != COMPACTED), "{COMPACTED} is there already");
+    lineages.push(stage.compacted(&repository)?);
+    save(directory, &repository, &memory, lineages)
+}
+
+fn save(directory: &Path, repository: &Repository, memory: &Memory, mut lineages: Vec<Lineage>) -> Result<()> {
     lineages.sort_by(|a, b| a.id.cmp(&b.id));
     let expected = Expected { repository: repository.id().to_string(), domain: DOMAIN.to_owned(), lineages };
     for (name, bytes) in memory.objects() {
@@ -129,6 +158,38 @@ impl Stage<'_> {
         self.tell("db-0", &listings)
     }
 
+    /// Thinned, with packs that were rewritten: what remains is the newest state, and one that is pinned.
+    fn compacted(&self, repository: &Repository) -> Result<Lineage> {
+        let mut listings = Listings::new();
+        let mut scene = Scene::new()?;
+        let mut session = self.open(COMPACTED, 6)?;
+        for _ in 0..7 {
+            self.checkpoint(&mut session, &scene, Quality::Clean, &mut listings)?;
+            scene.advance()?;
+        }
+        session.seal("nothing is added", self.clock.now())?;
+        let log = self.log(COMPACTED);
+        let third = *listings.keys().nth(2).context("checkpoints")?;
+        self.runtime.block_on(pin(repository, &log, third, Purpose::Read, [6; 16], self.clock.now()))?;
+        // every pack, whatever is dead of it: what is tried is the way by the forward
+        let worth = Worth { dead_bytes: 1, live_percent: 100 };
+        let request = collect::Request {
+            repository,
+            owner: COMPACTOR,
+            holder: "the collector of the story".to_owned(),
+            holder_key: HolderKey::new([8; 16]),
+            now: self.clock.now(),
+            retention: &|_: &str, name: &str| {
+                (name == COMPACTED).then(|| Retention { keep_all: Duration::ZERO, tiers: Vec::new() })
+            },
+            options: collect::Options { margin: Duration::ZERO, rewrite: Some(worth), ..collect::Options::default() },
+        };
+        let report = self.runtime.block_on(collect::collect(&request))?;
+        let rewritten: u64 = report.lineages.iter().map(|lineage| lineage.rewritten.objects).sum();
+        anyhow::ensure!(rewritten > 0 && report.problems.is_empty(), "{report:#?}");
+        self.tell(COMPACTED, &listings)
+    }
+
     fn log(&self, lineage: &str) -> Log {
         let transport: Arc<dyn Transport> = self.memory.clone();
         Log::new(transport, Arc::clone(&self.domain), self.domain.keys.identity.lineage_id(lineage))
@@ -139,7 +200,7 @@ impl Stage<'_> {
         let opening = Opening {
             reader: Arc::new(Reader::new(transport, Arc::clone(&self.domain), self.runtime.handle().clone(), None)),
             name: lineage.to_owned(),
-            owner: OwnerId::new([1; 16]),
+            owner: if lineage == COMPACTED { COMPACTOR } else { OwnerId::new([1; 16]) },
             holder: format!("holder {holder}"),
             holder_key: HolderKey::new([holder; 16]),
             takeover: Takeover::SameOwner,
@@ -210,8 +271,9 @@ impl Stage<'_> {
     /// What must come out of a lineage.
     fn tell(&self, lineage: &str, listings: &Listings) -> Result<Lineage> {
         let log = self.log(lineage);
-        let head = self.runtime.block_on(log.head(0))?;
-        let records = (1..=head).map(|sequence| line(&self.runtime.block_on(log.read_body(sequence))?, listings));
+        let (head, boundary) = self.runtime.block_on(async { anyhow::Ok((log.head(0).await?, log.boundary().await?)) })?;
+        let history = (1..=head).filter(|sequence| boundary.contains(*sequence));
+        let records = history.map(|sequence| line(&self.runtime.block_on(log.read_body(sequence))?, listings));
         let records = records.collect::<Result<_>>()?;
         let state = self.runtime.block_on(log.find(Selector::Newest, false))?.context("a state")?.sequence;
         let listing = listings[&state].clone();

@@ -6,12 +6,12 @@ use holdfast_core::checkpoint as core;
 use holdfast_core::time::Timestamp;
 
 /// The quality with this code.
-pub(in crate::record) fn quality(code: i32) -> Option<core::Quality> {
+pub(crate) fn quality(code: i32) -> Option<core::Quality> {
     [core::Quality::Clean, core::Quality::Fuzzy, core::Quality::Partial].into_iter().find(|one| quality_code(*one) == code)
 }
 
 /// The code of a quality.
-pub(in crate::record) const fn quality_code(quality: core::Quality) -> i32 {
+pub(crate) const fn quality_code(quality: core::Quality) -> i32 {
     match quality {
         core::Quality::Clean => 1,
         core::Quality::Fuzzy => 2,

@@ -29,6 +29,20 @@ pub struct Boundary {
     /// What remains below it.
     #[prost(message, repeated, tag = "2")]
     pub kept: Vec<Kept>,
+    /// Heads that collectors saw, oldest first.
+    #[prost(message, repeated, tag = "3")]
+    pub looks: Vec<Look>,
+}
+
+/// A head that a collector saw.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Look {
+    /// The newest record then.
+    #[prost(uint64, tag = "1")]
+    pub head: u64,
+    /// When, by the collector's clock.
+    #[prost(sint64, tag = "2")]
+    pub seen_ns: i64,
 }
 
 /// A record that remains.
@@ -40,9 +54,12 @@ pub struct Kept {
     /// SHA-256 of it.
     #[prost(bytes = "vec", tag = "2")]
     pub record: Vec<u8>,
-    /// When the collector first saw it.
+    /// When it was made, as the collector settled it.
     #[prost(sint64, tag = "3")]
     pub seen_ns: i64,
+    /// Its quality; 0: it is no checkpoint.
+    #[prost(int32, tag = "4")]
+    pub quality: i32,
 }
 
 /// A checkpoint that must stay.

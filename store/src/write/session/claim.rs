@@ -147,7 +147,9 @@ async fn examine(log: &Log, opening: &Opening, head: Option<&Entry>) -> Result<G
 /// An older checkpoint as the state: until there is a newer one, whoever claims after this one repeats it.
 async fn back_to(log: &Log, sequence: u64) -> Result<Ground> {
     let entry = log.read(sequence).await?;
-    if entry.record.checkpoint().is_none_or(|checkpoint| checkpoint.quality == Quality::Partial) {
+    let partial = entry.record.checkpoint().is_none_or(|checkpoint| checkpoint.quality == Quality::Partial);
+    // one that retention has taken may still lie there
+    if partial || !log.boundary().await?.is_history(sequence, entry.hash) {
         return Err(StoreError::Missing {
             object: log.name(sequence).to_string(),
             what: "the checkpoint to go back to".to_owned(),
@@ -168,7 +170,7 @@ fn may_take(opening: &Opening, claim: &Claim, sealed: bool) -> Result<()> {
 }
 
 /// The newest checkpoint on the chain that is not partial; 0 if there is none.
-async fn complete_base(log: &Log, record: &Record) -> Result<u64> {
+pub(in crate::write) async fn complete_base(log: &Log, record: &Record) -> Result<u64> {
     let is_partial = |record: &Record| record.checkpoint().is_some_and(|checkpoint| checkpoint.quality == Quality::Partial);
     if !is_partial(record) {
         return Ok(record.state());
