@@ -19,6 +19,7 @@ use holdfast_store::log::Log;
 use holdfast_store::reader::Reader;
 use holdfast_store::restore::Progress;
 use holdfast_store::seal::Domain;
+use holdfast_store::snapshot::{self, Purpose};
 use holdfast_store::transport::Transport;
 use holdfast_store::write::{Opening, Session, Takeover};
 use restore::Wanted;
@@ -101,7 +102,7 @@ pub async fn prepare(
     match decision {
         Decision::Restore(sequence) => gate.restore(claimed, setting, ear, wanted(sequence, passed_over)).await,
         Decision::Replace(sequence) => {
-            let claimed = gate.branch_off(claimed, &setting, sequence).await?;
+            let claimed = Box::pin(gate.branch_off(claimed, &setting, sequence)).await?;
             gate.restore(claimed, setting, ear, wanted(sequence, None)).await
         }
         Decision::GoBack(sequence) => {
@@ -157,6 +158,8 @@ impl Gate {
     /// gone on with.
     async fn branch_off(&self, claimed: Claimed, setting: &Setting, sequence: u64) -> Result<Claimed, AgentError> {
         let Claimed { mut session, opening, .. } = claimed;
+        // once there is a newer one, retention could take it
+        Box::pin(snapshot::hold(&self.log, sequence, Purpose::Restore, SystemClock.now())).await?;
         self.mark(session.generation(), setting.volume, MarkerState::Restoring(sequence))?;
         let dirt = setting.roots.iter().map(|root| (root.path.label.clone(), Dirt::all())).collect();
         let job = Job { dirt, foreign: true, always: true };
@@ -179,6 +182,10 @@ impl Gate {
         let reader = Arc::clone(claimed.session.reader());
         drop(claimed);
         let (session, opening) = self.claim(reader, Some(sequence)).await?;
+        // from here on the claim holds it
+        if let Err(error) = Box::pin(snapshot::let_go(&self.log, sequence, Purpose::Restore)).await {
+            tracing::warn!(lineage = %self.config.lineage, sequence, %error, "what was restored stays pinned");
+        }
         let last = self.last(&session).await?;
         Ok(Claimed { session, opening, last })
     }

@@ -8,6 +8,7 @@ mod connection;
 mod demo;
 mod diff;
 mod exit;
+mod forget;
 mod human;
 mod lineages;
 mod ls;
@@ -66,7 +67,9 @@ enum Command {
     Snapshot(snapshot::SnapshotArgs),
     /// Check that everything that can be restored is there and undamaged
     Check(check::CheckArgs),
-    /// Create repositories, look at them, change their passphrases
+    /// Delete checkpoints that are no longer wanted, and what only they needed
+    Forget(forget::ForgetArgs),
+    /// Create repositories, look at them, change their passphrases, collect what nothing reaches
     Repo(repository::RepositoryArgs),
     /// Serve a repository to agents and to this program
     Coordinator(serve::CoordinatorArgs),
@@ -117,6 +120,7 @@ async fn command(command: Command, verbose: u8, out: &mut Output) -> anyhow::Res
         Command::Restore(args) => Box::pin(restore::run(args, out)).await,
         Command::Snapshot(args) => Box::pin(snapshot::run(args, out)).await,
         Command::Check(args) => Box::pin(check::run(args, out)).await,
+        Command::Forget(args) => Box::pin(forget::run(args, out)).await,
         Command::Repo(args) => Box::pin(repository::run(args, out)).await,
         Command::Coordinator(args) => Box::pin(serve::run(args, out)).await,
         Command::Policy(args) => policy::run(args, out),

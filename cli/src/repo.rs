@@ -5,9 +5,11 @@ use crate::exit::Usage;
 use anyhow::Context;
 use clap::Args;
 use holdfast_agent::clock::SystemClock;
+use holdfast_store::StoreError;
 use holdfast_store::capture::Clock;
+use holdfast_store::probe::{Options, probe};
 use holdfast_store::repository::{Kdf, Repository};
-use holdfast_store::transport::s3::{Options, S3};
+use holdfast_store::transport::s3::{self, S3};
 use holdfast_store::transport::{Retries, Retrying, Transport};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,7 +39,7 @@ pub(crate) struct RepoArgs {
 }
 
 impl RepoArgs {
-    fn options(&self) -> Result<Options, Usage> {
+    fn options(&self) -> Result<s3::Options, Usage> {
         let usage = "write s3://bucket or s3://bucket/prefix";
         let Some(repo) = &self.repo else {
             return Err(Usage(format!("no repository: give --repo, or set HOLDFAST_REPO; {usage}")));
@@ -57,7 +59,7 @@ impl RepoArgs {
         {
             return Err(Usage(format!("{endpoint:?} is not an endpoint: write http://host:port or https://host:port")));
         }
-        Ok(Options {
+        Ok(s3::Options {
             bucket: bucket.to_owned(),
             prefix: prefix.to_owned(),
             endpoint: self.endpoint.clone(),
@@ -96,10 +98,19 @@ impl RepoArgs {
         Ok(Repository::open(transport, &self.passphrase()?).await?)
     }
 
-    /// Opens the repository, creating it if there is none.
-    pub(crate) async fn create(&self) -> anyhow::Result<Repository> {
+    /// Opens the repository, creating it if there is none; whether it did. Before it does, the store must prove that it keeps two writers
+    /// apart: on one that doesn't, nothing that is stored is safe.
+    pub(crate) async fn create(&self) -> anyhow::Result<(Repository, bool)> {
+        // a passphrase that is missing should be told before anything is tried
         let passphrase = self.passphrase()?;
-        Ok(Repository::create(self.transport().await?, &passphrase, Kdf::default(), SystemClock.now()).await?)
+        let transport = self.transport().await?;
+        match Repository::open(transport.clone(), &passphrase).await {
+            Ok(repository) => return Ok((repository, false)),
+            Err(StoreError::NoRepository { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        probe(&transport, Options::default()).await?;
+        Ok((Repository::create(transport, &passphrase, Kdf::default(), SystemClock.now()).await?, true))
     }
 }
 
@@ -119,7 +130,7 @@ fn trimmed(mut passphrase: Vec<u8>) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn options(repo: &str) -> Result<Options, Usage> {
+    fn options(repo: &str) -> Result<s3::Options, Usage> {
         let args = RepoArgs {
             repo: Some(repo.to_owned()),
             endpoint: None,

@@ -2,6 +2,7 @@
 //! `holdfast repo`: the repository itself.
 
 use crate::exit::{Exit, Usage};
+use crate::forget::{CollectArgs, run_collect};
 use crate::human::{Here, count};
 use crate::output::{Output, note};
 use crate::repo::{RepoArgs, read_passphrase};
@@ -10,11 +11,11 @@ use clap::{Args, Subcommand};
 use holdfast_core::time::Timestamp;
 use holdfast_store::lineages::domains;
 use holdfast_store::probe::{Options, probe};
-use holdfast_store::repository::{Kdf, Repository};
+use holdfast_store::repository::Kdf;
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// Create repositories, look at them, change their passphrases.
+/// Create repositories, look at them, change their passphrases, collect what nothing reaches.
 #[derive(Debug, Args)]
 pub(crate) struct RepositoryArgs {
     #[command(subcommand)]
@@ -31,6 +32,8 @@ enum Command {
     Info(OnlyRepo),
     /// Add and revoke passphrases
     Passphrase(PassphraseArgs),
+    /// Delete what nothing reaches any more, and rewrite packs that are mostly dead; no checkpoint is forgotten
+    Collect(CollectArgs),
 }
 
 #[derive(Debug, Args)]
@@ -107,6 +110,7 @@ pub(crate) async fn run(args: RepositoryArgs, out: &mut Output) -> anyhow::Resul
         Command::Init(OnlyRepo { repo }) => init(&repo, out).await,
         Command::Probe(OnlyRepo { repo }) => try_out(&repo, out).await,
         Command::Info(OnlyRepo { repo }) => info(&repo, out).await,
+        Command::Collect(args) => return Box::pin(run_collect(args, out)).await,
         Command::Passphrase(PassphraseArgs { command }) => match command {
             PassphraseCommand::Add { new_passphrase_file, repo } => add(&repo, new_passphrase_file, out).await,
             PassphraseCommand::Revoke { slot, repo } => revoke(&repo, slot, out).await,
@@ -117,23 +121,8 @@ pub(crate) async fn run(args: RepositoryArgs, out: &mut Output) -> anyhow::Resul
 }
 
 async fn init(repo: &RepoArgs, out: &mut Output) -> anyhow::Result<()> {
-    // a passphrase that is missing should be told before anything is tried
-    let passphrase = repo.passphrase()?;
-    let transport = repo.transport().await?;
-    let existed = match Repository::open(transport.clone(), &passphrase).await {
-        Ok(repository) => Some(repository),
-        Err(holdfast_store::StoreError::NoRepository { .. }) => None,
-        Err(error) => return Err(error.into()),
-    };
-    let created = existed.is_none();
-    let repository = match existed {
-        Some(repository) => repository,
-        None => {
-            probe(&transport, Options::default()).await?;
-            repo.create().await?
-        }
-    };
-    let document = Created { repository: repository.id().to_string(), location: transport.location(), created };
+    let (repository, created) = repo.create().await?;
+    let document = Created { repository: repository.id().to_string(), location: repository.transport().location(), created };
     if out.is_json() {
         return Ok(out.document(&document)?);
     }

@@ -20,7 +20,7 @@ mod receipt;
 mod settings;
 
 pub(crate) use receipt::Receipt;
-pub(crate) use settings::owner;
+pub(crate) use settings::{holder, owner};
 
 /// Run a program and protect its state while it runs.
 #[derive(Debug, Args)]

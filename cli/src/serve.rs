@@ -2,19 +2,26 @@
 //! `holdfast coordinator`: a server over a repository.
 
 use crate::exit::{Exit, Usage};
+use crate::forget::KeepArgs;
 use crate::output::{Output, note};
 use crate::repo::RepoArgs;
 use anyhow::Context;
 use clap::Args;
-use holdfast_coordinator::{Access, Config, Coordinator};
+use holdfast_coordinator::{Access, Collector, CollectorConfig, Config, Coordinator};
+use holdfast_core::id::OwnerId;
+use holdfast_store::collect::Options;
+use holdfast_store::repository::Repository;
 use serde::Serialize;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 /// Serve a repository to agents and to this program.
 ///
@@ -33,6 +40,11 @@ pub(crate) struct CoordinatorArgs {
     /// Who owns lineages that are begun here [default: this machine]
     #[arg(long, env = "HOLDFAST_OWNER", value_name = "NAME")]
     owner: Option<String>,
+    /// How often lineages are thinned, in minutes; needs --policy or --keep options. Packs are looked for once a day, or as seldom as this
+    #[arg(long, value_name = "MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    collect_every: u64,
+    #[command(flatten)]
+    keep: KeepArgs,
     #[command(flatten)]
     repo: RepoArgs,
 }
@@ -75,9 +87,38 @@ pub(crate) async fn run(args: CoordinatorArgs, out: &mut Output) -> anyhow::Resu
         out.flush()?;
     }
     let owner = crate::run::owner(args.owner.as_deref());
+    let collector = collector(&args, &repository, owner)?;
     let coordinator = Coordinator::new(Config { repository, owner, access: Access::Token(token), domain: None });
-    coordinator.serve(listener, stop).await?;
+    let stopped = CancellationToken::new();
+    // whichever ends first takes the other along
+    let serving = async {
+        let _ends_the_collector = stopped.clone().drop_guard();
+        coordinator.serve(listener, stop).await
+    };
+    let collecting = async {
+        if let Some(collector) = &collector {
+            collector.run(stopped.clone()).await;
+        }
+    };
+    let (served, ()) = tokio::join!(serving, collecting);
+    served?;
     Ok(Exit::ok())
+}
+
+/// What keeps the repository small, if it was said what is to remain.
+fn collector(args: &CoordinatorArgs, repository: &Repository, owner: OwnerId) -> anyhow::Result<Option<Collector>> {
+    let Some(retention) = args.keep.retention()? else { return Ok(None) };
+    let every = Duration::from_mins(args.collect_every);
+    let config = CollectorConfig {
+        repository: repository.clone(),
+        owner,
+        holder: crate::run::holder(),
+        policies: Arc::new(move |_, _| Some(retention.clone())),
+        every,
+        packs_every: Duration::from_hours(24).max(every),
+        options: Options::default(),
+    };
+    Ok(Some(Collector::new(config)?))
 }
 
 /// The token in the file, which only its owner may read; a new one if there is no file.

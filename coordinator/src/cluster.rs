@@ -17,6 +17,7 @@
 //!     pki           the authority and its certificates
 //!     repositories  StateRepositories become coordinators, in a table that the others look into
 //!     snapshots     StateSnapshots are taken
+//!     collecting    what the policies no longer want is deleted
 //!     sweep         the look at everything: audit, lineages, policies, and what their statuses say
 //!     gates, events, conditions, metrics, http    what is told
 //! ```
@@ -24,6 +25,7 @@
 //! It runs in the leader only. What it knows is in the API server (StateLineages, pods) and in the repositories.
 
 mod audit;
+mod collecting;
 mod conditions;
 mod events;
 mod front;

@@ -24,6 +24,7 @@ mod catalog;
 mod clock;
 #[cfg(feature = "kubernetes")]
 pub mod cluster;
+mod collector;
 mod convert;
 mod error;
 mod grant;
@@ -38,6 +39,7 @@ mod stream;
 mod tree;
 
 pub use access::Access;
+pub use collector::{Collected, Collector, CollectorConfig, Policies};
 pub use error::CoordinatorError;
 pub use server::InProcess;
 

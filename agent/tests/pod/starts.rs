@@ -128,6 +128,9 @@ async fn where_the_store_wins_nothing_of_the_disk_is_lost() {
     assert!(pod.gate().ended().await.success());
     assert_eq!(world.state(), [("a".to_owned(), b"new".to_vec())].into());
     assert!(agent.term().await.success());
+    let pins: Vec<String> = world.store.names().into_iter().filter(|name| name.contains("/pins/")).collect();
+    let kinds: Vec<bool> = pins.iter().map(|name| name.ends_with("-withdrawn")).collect();
+    assert_eq!(kinds, [false, true], "what was gone back to was held until the claim held it: {pins:?}");
     let log = pod.logs("was captured as a branch").await;
     let branch = log.split("branch=Some(").nth(1).and_then(|rest| rest.split(')').next()).expect("its number");
     let found = world.restored(branch.parse().expect("a number")).await;

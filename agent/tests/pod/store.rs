@@ -19,6 +19,11 @@ impl Fickle {
         self.away.store(away, Ordering::SeqCst);
     }
 
+    /// What there is.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.memory.objects().keys().map(ToString::to_string).collect()
+    }
+
     fn there(&self, operation: &'static str, object: &str) -> Result<(), TransportError> {
         if self.away.load(Ordering::SeqCst) {
             let message = "the store is away".to_owned();

@@ -65,7 +65,7 @@ impl PlaceArgs {
         match self.which(|name| std::env::var(name).ok())? {
             Which::Coordinator(url) => self.attach(url, domain, config).await,
             Which::Repository => {
-                let repository = self.repo.create().await?;
+                let (repository, _) = self.repo.create().await?;
                 let domain = Arc::new(repository.domain(domain).await?);
                 Ok(Place { transport: Arc::clone(repository.transport()), domain, session: None })
             }

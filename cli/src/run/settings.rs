@@ -151,7 +151,8 @@ fn hostname() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-fn holder() -> String {
+/// This process, for people.
+pub(crate) fn holder() -> String {
     format!("{} (process {})", hostname(), std::process::id())
 }
 

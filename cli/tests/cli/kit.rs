@@ -143,6 +143,14 @@ impl Kit {
         list.iter().rev().map(|one| one["checkpoint"].as_u64().expect("a number")).collect()
     }
 
+    /// What the store takes on the disk.
+    pub(crate) fn bytes(&self) -> u64 {
+        let mut found = Vec::new();
+        files(&self.path("s3"), &mut found);
+        // one that is deleted at this moment takes nothing
+        found.iter().filter_map(|path| std::fs::metadata(path).ok()).map(|metadata| metadata.len()).sum()
+    }
+
     /// The files in which the store keeps objects whose names contain this.
     pub(crate) fn objects(&self, part: &str) -> Vec<PathBuf> {
         let mut found = Vec::new();

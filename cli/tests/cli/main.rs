@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
 mod checking;
+mod forgetting;
 mod kit;
 mod looking;
 mod repositories;

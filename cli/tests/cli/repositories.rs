@@ -36,6 +36,17 @@ fn a_store_that_does_not_fence_is_refused_in_one_sentence() {
 }
 
 #[test]
+fn nothing_is_protected_on_a_store_that_does_not_fence() {
+    let kit = Kit::new();
+    let state = tempfile::tempdir().expect("a directory");
+    let state = state.path().to_str().expect("text");
+    kit.script.always(Method::PUT, "", Fault::IgnoreCondition);
+    let ran = kit.run(&["run", "--state", state, "--", "true"]);
+    ran.refused(4, "can't hold a repository: it replaced an object that existed");
+    assert!(kit.objects("state/").is_empty(), "nothing is left, and no repository was made");
+}
+
+#[test]
 fn a_store_that_refuses_is_no_broken_promise() {
     let kit = Kit::new();
     kit.script.always(Method::PUT, "", Fault::Answer(StatusCode::FORBIDDEN));

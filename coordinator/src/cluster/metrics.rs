@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What can be measured, for Prometheus. Labels come from closed sets, or are names of objects that exist: a series ends with its object.
 
+use super::RepositoryKey;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -37,6 +38,22 @@ pub(crate) struct Reason {
     reason: String,
 }
 
+/// How a collection of a repository ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Collection {
+    namespace: String,
+    repository: String,
+    ended: &'static str,
+}
+
+/// What of a repository was deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Deleted {
+    namespace: String,
+    repository: String,
+    reason: String,
+}
+
 type Level = Gauge<f64, AtomicU64>;
 
 /// All metrics; clones are the same.
@@ -54,6 +71,9 @@ pub(crate) struct Metrics {
     events_dropped: Counter,
     snapshots: Family<Reason, Counter>,
     certificates: Family<Reason, Counter>,
+    collections: Family<Collection, Counter>,
+    deleted_objects: Family<Deleted, Counter>,
+    deleted_bytes: Family<Deleted, Counter>,
 }
 
 impl Default for Metrics {
@@ -72,6 +92,9 @@ impl Default for Metrics {
             events_dropped: Counter::default(),
             snapshots: Family::default(),
             certificates: Family::default(),
+            collections: Family::default(),
+            deleted_objects: Family::default(),
+            deleted_bytes: Family::default(),
         };
         registry.register("leads", "1 in the process that leads", metrics.leads.clone());
         registry.register("sessions", "Agents whose session is open", metrics.sessions.clone());
@@ -101,6 +124,11 @@ impl Default for Metrics {
         registry.register("events_dropped", "Events that were not told because too many waited", metrics.events_dropped.clone());
         registry.register("snapshots", "StateSnapshots that were taken, or failed, by reason", metrics.snapshots.clone());
         registry.register("certificate_turns", "Looks at the certificates, by how they ended", metrics.certificates.clone());
+        registry.register("collections", "Collections of a repository, by how they ended", metrics.collections.clone());
+        let about = "Objects of a repository that a collection deleted, by reason";
+        registry.register("deleted_objects", about, metrics.deleted_objects.clone());
+        let about = "Bytes of packs and forwards that a collection deleted, by reason";
+        registry.register_with_unit("deleted", about, Unit::Bytes, metrics.deleted_bytes.clone());
         *metrics.registry.lock().unwrap_or_else(PoisonError::into_inner) = registry;
         metrics
     }
@@ -193,6 +221,19 @@ impl Metrics {
     /// The certificates were looked after.
     pub(crate) fn certificates(&self, ended: &'static str) {
         self.certificates.get_or_create(&Reason { reason: ended.to_owned() }).inc();
+    }
+
+    /// A collection has ended.
+    pub(crate) fn collection(&self, of: &RepositoryKey, ended: &'static str) {
+        let (namespace, repository) = (of.namespace.clone(), of.name.clone());
+        self.collections.get_or_create_owned(&Collection { namespace, repository, ended }).inc();
+    }
+
+    /// A collection has deleted something; a record's bytes are not known.
+    pub(crate) fn deleted(&self, of: &RepositoryKey, reason: &str, objects: u64, bytes: u64) {
+        let label = Deleted { namespace: of.namespace.clone(), repository: of.name.clone(), reason: reason.to_owned() };
+        self.deleted_objects.get_or_create_owned(&label).inc_by(objects);
+        self.deleted_bytes.get_or_create_owned(&label).inc_by(bytes);
     }
 
     /// Everything, as Prometheus reads it.

@@ -33,6 +33,9 @@ pub struct Settings {
     /// Open StateRepositories that name no credentials with the coordinator's own identity: whoever may write one may then use it
     #[arg(long, env = "HOLDFAST_OWN_IDENTITY")]
     pub own_identity: bool,
+    /// Lineages are thinned as their policies say this often, in minutes; once a day what nothing reaches is deleted, too. 0: never
+    #[arg(long, env = "HOLDFAST_COLLECT_EVERY", value_name = "MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=100_000))]
+    pub collect_every: u64,
     /// What is logged, as for the variable RUST_LOG
     #[arg(long, env = "HOLDFAST_LOG", value_name = "FILTER", default_value = "info,kube=warn,hyper=warn,tower=warn")]
     pub log: String,
@@ -45,6 +48,11 @@ impl Settings {
 
     pub(crate) fn lives(&self) -> Lives {
         Lives { spread: Duration::from_secs(self.trust_seconds), ..Lives::default() }
+    }
+
+    /// How often to collect; `None`: never.
+    pub(crate) fn collecting(&self) -> Option<Duration> {
+        (self.collect_every > 0).then(|| Duration::from_mins(self.collect_every))
     }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the leader does while it leads: watches, certificates, controllers, and the front that agents come to.
 
+use super::collecting::{self, Collecting};
 use super::events::{self, Events};
 use super::http::{Health, Phase};
 use super::lead::labels;
@@ -15,6 +16,7 @@ use super::{Cluster, ClusterConfig, Holds, Repositories, gates, snapshots, sweep
 use crate::clock::Clock;
 use anyhow::Context;
 use holdfast_core::id::OwnerId;
+use holdfast_store::collect::Options;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::Client;
 use kube::api::Api;
@@ -79,6 +81,7 @@ pub(crate) async fn run(term: Term, stop: CancellationToken) -> anyhow::Result<(
         repositories: table.clone(),
         objects: stores.clone(),
     };
+    term.collect(leading.clone(), &mut tasks, &stop);
     // nothing is restored in place yet, so nothing is held
     let (_held, holds) = watch::channel(Holds::default());
     let cluster = Cluster::new(ClusterConfig { client: term.client.clone(), repositories: table, holds });
@@ -207,6 +210,30 @@ fn control(
         stop.run_until_cancelled(sweeping).await;
         Ok(())
     });
+}
+
+impl Term {
+    /// What deletes what the policies no longer want.
+    fn collect(&self, with: Leading, tasks: &mut JoinSet<anyhow::Result<()>>, stop: &CancellationToken) {
+        let Some(every) = self.settings.collecting() else { return };
+        let holder = format!("coordinator {}", self.settings.pod_name.as_deref().unwrap_or_default());
+        let collecting = Collecting {
+            clock: with.clock,
+            owner: self.owner,
+            holder,
+            every,
+            options: Options::default(),
+            metrics: with.metrics,
+            events: with.events,
+            repositories: with.repositories,
+            objects: with.objects,
+        };
+        let stop = stop.clone();
+        tasks.spawn(async move {
+            stop.run_until_cancelled(collecting::run(collecting)).await;
+            Ok(())
+        });
+    }
 }
 
 /// Serves agents and people, and takes the label so that they come here.

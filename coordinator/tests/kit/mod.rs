@@ -6,7 +6,7 @@
 use holdfast_coordinator::{Access, Config, Coordinator};
 use holdfast_core::checkpoint::{Quality, Scope};
 use holdfast_core::id::{HolderKey, OwnerId};
-use holdfast_core::time::Timestamp;
+use holdfast_core::time::{Interval, Timestamp};
 use holdfast_proto::problem::{Problem, Reason};
 use holdfast_proto::v1::agent_service_client::AgentServiceClient;
 use holdfast_proto::v1::session_request::Event;
@@ -128,9 +128,18 @@ impl Writer {
     }
 
     pub async fn checkpoint_as(&mut self, quality: Quality) -> Acknowledged {
+        self.take(quality, Duration::ZERO).await
+    }
+
+    /// As one whose clock was so long ago.
+    pub async fn checkpoint_of(&mut self, ago: Duration) -> Acknowledged {
+        self.take(Quality::Clean, ago).await
+    }
+
+    async fn take(&mut self, quality: Quality, ago: Duration) -> Acknowledged {
         let (mut session, path) = (self.session.take().unwrap(), self.path().to_owned());
         let (session, done) = tokio::task::spawn_blocking(move || {
-            let done = take(&mut session, path, quality);
+            let done = take(&mut session, path, quality, ago);
             (session, done)
         })
         .await
@@ -140,7 +149,7 @@ impl Writer {
     }
 }
 
-fn take(session: &mut Session, path: PathBuf, quality: Quality) -> Acknowledged {
+fn take(session: &mut Session, path: PathBuf, quality: Quality, ago: Duration) -> Acknowledged {
     let dir = Arc::new(Dir::open_root(&path).unwrap());
     let sources = [Source { label: "data".to_owned(), dir, filter: Filter::default() }];
     let dirt = BTreeMap::from([("data".to_owned(), Dirt::all())]);
@@ -160,14 +169,16 @@ fn take(session: &mut Session, path: PathBuf, quality: Quality) -> Acknowledged 
     let (roots, totals, reader) = (session.roots().to_vec(), *session.totals(), Arc::clone(session.reader()));
     let mut sink = Checkpointing { session, scope: Scope::default(), volume: None, partials: 0 };
     let outcome = capture(&request, &Old { roots: &roots, totals: &totals, reader: &reader }, &mut sink).unwrap();
+    let then = |time: Timestamp| time.minus(ago);
+    let Interval { first_open, last_close, clock_error } = outcome.interval;
     let meta = CheckpointMeta {
-        interval: outcome.interval,
+        interval: Interval { first_open: then(first_open), last_close: then(last_close), clock_error },
         quality,
         scope: Scope::default(),
         totals: outcome.totals,
         volume: None,
         problems: Vec::new(),
-        now: SystemClock.now(),
+        now: then(SystemClock.now()),
     };
     session.commit(&outcome.roots, meta).unwrap()
 }
