@@ -55,7 +55,7 @@ pub(crate) struct Connection {
     repository: Option<Repository>,
     domain: Option<String>,
     /// The coordinator in this process; it ends with the connection.
-    _in_process: Option<InProcess>,
+    in_process: Option<(Coordinator, InProcess)>,
 }
 
 /// What a coordinator answered instead of what it was asked for.
@@ -146,7 +146,7 @@ impl ConnectArgs {
                 let coordinator =
                     Coordinator::new(Config { repository: repository.clone(), owner, access: Access::Open, domain: None });
                 let (channel, in_process) = coordinator.in_process().await.context("start a coordinator in this process")?;
-                Ok(self.connection(channel, None, Some(repository), Some(in_process)))
+                Ok(self.connection(channel, None, Some(repository), Some((coordinator, in_process))))
             }
         }
     }
@@ -175,15 +175,22 @@ impl ConnectArgs {
         channel: Channel,
         token: Option<MetadataValue<Ascii>>,
         repository: Option<Repository>,
-        in_process: Option<InProcess>,
+        in_process: Option<(Coordinator, InProcess)>,
     ) -> Connection {
         let bearer = Bearer(token);
         let speaker = InterceptedService::new(channel.clone(), bearer.clone());
-        Connection { speaker, channel, bearer, repository, domain: self.domain.clone(), _in_process: in_process }
+        Connection { speaker, channel, bearer, repository, domain: self.domain.clone(), in_process }
     }
 }
 
 impl Connection {
+    /// Ends a coordinator of this process in good order: what it holds for a restore is let go of. One that is dropped may leave it pinned.
+    pub(crate) async fn end(self) {
+        if let Some((coordinator, _)) = &self.in_process {
+            coordinator.end().await;
+        }
+    }
+
     /// What protected states there are, and their points in time.
     pub(crate) fn lineages(&self) -> LineageServiceClient<Speaker> {
         LineageServiceClient::new(self.speaker.clone()).max_decoding_message_size(ANSWER_MAX)

@@ -79,17 +79,15 @@ pub(crate) async fn run(args: RestoreArgs, out: &mut Output) -> anyhow::Result<E
     let (restore, granted) = create(&connection, &checkpoint, lineage, &aim, paths).await?;
     let mut reporter = Reporter::new(&connection, restore.id);
     let done = work::restore(&args, &connection, &granted, &checkpoint, aim, &mut reporter).await;
-    match done {
-        Ok(done) => {
-            reporter.ended(&done).await;
-            receipt::print(&checkpoint, &done, &here, out)?;
-            Ok(Exit::with(done.code()))
-        }
-        Err(error) => {
-            reporter.failed(&format!("{error:#}")).await;
-            Err(error)
-        }
+    match &done {
+        Ok(done) => reporter.ended(done).await,
+        Err(error) => reporter.failed(&format!("{error:#}")).await,
     }
+    drop(reporter);
+    connection.end().await;
+    let done = done?;
+    receipt::print(&checkpoint, &done, &here, out)?;
+    Ok(Exit::with(done.code()))
 }
 
 /// The paths that were asked for, each from its label on.
