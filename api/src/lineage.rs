@@ -120,6 +120,9 @@ pub struct StateLineageStatus {
     /// Up to which checkpoint everything was read back and verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_sequence: Option<i64>,
+    /// When that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_time: Option<Time>,
 }
 
 /// A checkpoint, in short.

@@ -19,6 +19,7 @@
 //!     snapshots     StateSnapshots are taken
 //!     collecting    what the policies no longer want is deleted
 //!     sweep         the look at everything: audit, lineages, policies, and what their statuses say
+//!     verify        lineages are read back
 //!     gates, events, conditions, metrics, http    what is told
 //! ```
 //!
@@ -55,6 +56,7 @@ mod snapshots;
 mod sweep;
 mod table;
 mod term;
+mod verify;
 mod waiting;
 mod watched;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Any second: a restore gives the newest state at or before the moment that was asked for, never a later one.
 
-use crate::dice::Dice;
+use crate::dice::{Dice, rounds};
 use crate::kit::Lab;
 use holdfast_agent::clock::SystemClock;
 use holdfast_core::time::Timestamp;
@@ -10,6 +10,7 @@ use holdfast_store::log::Selector;
 use std::fs;
 use std::time::Duration;
 
+/// At least.
 const STAMPS: u64 = 100;
 const EVERY: Duration = Duration::from_millis(100);
 const ASKED: u64 = 50;
@@ -26,7 +27,7 @@ struct Stamp {
 async fn stamped(lab: &Lab) -> Vec<Stamp> {
     let mut ticks = tokio::time::interval(EVERY);
     let mut stamps = Vec::new();
-    for number in 0..STAMPS {
+    for number in 0..rounds(STAMPS) {
         ticks.tick().await;
         let from = SystemClock.now();
         fs::write(lab.path("next"), number.to_string()).expect("a file");
@@ -45,8 +46,8 @@ async fn any_second_comes_back_and_none_after_it() {
     let (first, last) = (stamps[0].by.plus(BEHIND), stamps[stamps.len() - 1].by);
     let (mut dice, mut most) = (Dice(7), Duration::ZERO);
     for _ in 0..ASKED {
-        let span = u64::try_from(last.since(first).as_nanos()).expect("seconds");
-        let moment = first.plus(Duration::from_nanos(dice.roll(span)));
+        let span = u64::try_from(last.since(first).as_micros()).expect("minutes");
+        let moment = first.plus(Duration::from_micros(dice.roll(span)));
         let mark = lab.log().find(Selector::At(moment), false).await.expect("a timeline").expect("a checkpoint");
         let files = lab.restored(mark.sequence).await.1;
         let number: usize = String::from_utf8_lossy(&files["counter"]).parse().expect("a number");

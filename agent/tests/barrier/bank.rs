@@ -119,6 +119,11 @@ pub(crate) fn run(number: usize, rest: &[&str]) {
             house.lock().expect("no panic").send();
         }
         println!("open");
+        // whoever has opened the bank is gone: so is the house
+        threads.spawn(|| {
+            std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).expect("read");
+            std::process::exit(0);
+        });
         asked(&UnixListener::bind(hook).expect("a socket"), &house);
     });
 }

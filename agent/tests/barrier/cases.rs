@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Snapshots of what moves.
 
+use crate::dice::rounds;
 use crate::keepers::Application;
 use crate::kit::in_time;
 use crate::world::{Bank, By, World, process};
@@ -16,8 +17,8 @@ use std::io::BufRead;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-/// Snapshots of a bank.
-const SNAPSHOTS: usize = 3;
+/// Snapshots of a bank, at least.
+const SNAPSHOTS: u64 = 3;
 /// Snapshots of one that is not at rest: one of so many is wrong, or the audit is.
 const CRASHES: usize = 30;
 
@@ -32,9 +33,10 @@ pub(crate) async fn the_books_of_a_bank_that_is_asked_are_right() {
 async fn audited(by: By, reached: Consistency) {
     let bank = Bank::open(by).await;
     let mut watching = SnapshotServiceClient::new(bank.world.channel.clone());
+    let (mut skews, mut pauses) = (Vec::new(), Vec::new());
     let mut told = watching.watch_snapshots(v1::WatchSnapshotsRequest {}).await.expect("a watch").into_inner();
-    let mut last = 0;
-    for number in 0..SNAPSHOTS {
+    let (mut last, all) = (0, rounds(SNAPSHOTS));
+    for number in 0..all {
         let snapshot = bank.world.snapshot(&format!("{number}"), false).await.expect("a snapshot");
         assert_eq!(snapshot.consistency(), reached);
         assert!(snapshot.skew_ns > 0 && snapshot.bytes > 0, "{snapshot:?}");
@@ -43,9 +45,14 @@ async fn audited(by: By, reached: Consistency) {
         assert_eq!(wrong, None, "snapshot {number}");
         assert!(moved > last, "the bank went on: {moved} after {last}");
         last = moved;
-        let pauses: Vec<_> = snapshot.members.iter().map(|member| member.pause_ns.unwrap_or_default() / 1000).collect();
-        println!("    {reached:?}: moved {moved}, skew {} us, pauses {pauses:?} us", snapshot.skew_ns / 1000);
+        skews.push(snapshot.skew_ns / 1000);
+        pauses.extend(snapshot.members.iter().map(|member| member.pause_ns.unwrap_or_default() / 1000));
     }
+    println!(
+        "    {reached:?}: {all} of {all} right, {last} moved; skew {} us, pause {} us (median, most)",
+        spread(skews),
+        spread(pauses)
+    );
     let mut phases = BTreeSet::new();
     let first = async {
         loop {
@@ -60,6 +67,11 @@ async fn audited(by: By, reached: Consistency) {
     assert_eq!(in_time(first).await, reached);
     assert!(!phases.is_empty(), "it was told how far it is");
     bank.close().await;
+}
+
+fn spread(mut figures: Vec<u64>) -> String {
+    figures.sort_unstable();
+    format!("{}, {}", figures[figures.len() / 2], figures[figures.len() - 1])
 }
 
 pub(crate) async fn a_bank_that_is_not_at_rest_is_caught() {

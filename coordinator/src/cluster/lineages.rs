@@ -5,6 +5,7 @@ use super::conditions;
 use super::events::{Events, News};
 use super::metrics;
 use super::table::Unready;
+use super::verify::{Outcome, Verified};
 use super::{Repositories, RepositoryKey, WaitingFor};
 use crate::clock::Clock;
 use futures::{StreamExt, stream};
@@ -18,7 +19,7 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, Resource, ResourceExt};
 use seen::Logged;
 use serde_json::json;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 use story::Story;
 
@@ -63,6 +64,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) limits: &'a HashMap<Name, Duration>,
     /// Pods that have a lineage's slot and wait.
     pub(crate) waiting: &'a HashMap<Name, (String, WaitingFor)>,
+    /// What was read back.
+    pub(crate) verified: &'a BTreeMap<Name, Verified>,
 }
 
 /// What is remembered of lineages between sweeps.
@@ -90,6 +93,7 @@ struct Look<'a> {
     newest: Option<(Newest, u64)>,
     generation: Option<u64>,
     node: Option<String>,
+    verified: Option<Verified>,
 }
 
 impl Lineages {
@@ -181,10 +185,12 @@ impl Lineages {
         let shown =
             object.status.as_ref().and_then(|status| status.checkpoint.as_ref()).map(|shown| Timestamp::from(shown.time.0));
         let sealed = logged.is_some_and(|logged| logged.sealed);
+        let verified = from.verified.get(&name).cloned();
         let facts = Facts {
             heard: known.heard.map(|heard| Heard { ended: heard.ended || (seen.is_none() && sealed), ..heard }),
             has_pod: pod.is_some(),
             waiting: from.waiting.get(&name).cloned(),
+            damage: verified.as_ref().and_then(damage),
             age: time.or(shown).map(|time| from.clock.now().since(time)),
             limit: from.limits.get(&(name.0.clone(), object.spec.policy.clone())).copied().unwrap_or(super::policies::LIMIT),
             repository: from.repositories.coordinator(&key).err().map(|unready| match unready {
@@ -204,7 +210,7 @@ impl Lineages {
                 from.events.tell(News { about, is_warning, reason, action: "Protect", note });
             }
         }
-        Look { name, object, judgement, newest, generation: logged.map(|logged| logged.generation), node }
+        Look { name, object, judgement, newest, generation: logged.map(|logged| logged.generation), node, verified }
     }
 
     async fn write_all(&mut self, from: &Sources<'_>, looks: Vec<Look<'_>>, metrics: &metrics::Metrics) {
@@ -248,6 +254,14 @@ fn seen_of(repositories: &Repositories) -> HashMap<(RepositoryKey, String), Seen
     all
 }
 
+/// What could not be read back.
+fn damage(verified: &Verified) -> Option<String> {
+    match &verified.outcome {
+        Outcome::Damaged(what) => Some(what.clone()),
+        Outcome::Whole(_) | Outcome::Unknown => None,
+    }
+}
+
 fn name_of(object: &StateLineage) -> Name {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
@@ -269,6 +283,10 @@ fn status(look: &Look<'_>, now: Timestamp) -> StateLineageStatus {
         },
         bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
     });
+    let verified = look.verified.as_ref().and_then(|verified| match verified.outcome {
+        Outcome::Whole(sequence) => Some((sequence, verified.at)),
+        Outcome::Damaged(_) | Outcome::Unknown => None,
+    });
     StateLineageStatus {
         conditions: conditions::settled(&before.conditions, said, look.object.metadata.generation, now),
         lag_seconds: look.judgement.lag.map(|lag| i64::try_from(lag.as_secs()).unwrap_or(i64::MAX)),
@@ -276,6 +294,8 @@ fn status(look: &Look<'_>, now: Timestamp) -> StateLineageStatus {
         checkpoint: checkpoint.or(before.checkpoint),
         generation: look.generation.and_then(|generation| i64::try_from(generation).ok()).or(before.generation),
         node: look.node.clone(),
+        verified_sequence: verified.map_or(before.verified_sequence, |(sequence, _)| i64::try_from(sequence).ok()),
+        verified_time: verified.map_or(before.verified_time, |(_, at)| Some(conditions::whole_seconds(at))),
         ..StateLineageStatus::default()
     }
 }
@@ -290,7 +310,8 @@ enum Change {
 fn change(before: Option<&StateLineageStatus>, now: &StateLineageStatus) -> Option<Change> {
     let Some(before) = before else { return Some(Change::More) };
     let more = !conditions::all_said(&before.conditions, &now.conditions)
-        || (&before.checkpoint, before.generation, &before.node) != (&now.checkpoint, now.generation, &now.node)
+        || (&before.checkpoint, before.generation, &before.node, before.verified_sequence, &before.verified_time)
+            != (&now.checkpoint, now.generation, &now.node, now.verified_sequence, &now.verified_time)
         || before.lag_seconds.is_some() != now.lag_seconds.is_some();
     match (more, before.lag_seconds == now.lag_seconds) {
         (true, _) => Some(Change::More),

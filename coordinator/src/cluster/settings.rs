@@ -36,6 +36,9 @@ pub struct Settings {
     /// Lineages are thinned as their policies say this often, in minutes; once a day what nothing reaches is deleted, too. 0: never
     #[arg(long, env = "HOLDFAST_COLLECT_EVERY", value_name = "MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=100_000))]
     pub collect_every: u64,
+    /// Each lineage's newest checkpoint is read back so often, in seconds: all its data is fetched from the store. 0: never
+    #[arg(long, env = "HOLDFAST_VERIFY_SECONDS", value_name = "SECONDS", default_value_t = 86_400)]
+    pub verify_seconds: u64,
     /// What is logged, as for the variable RUST_LOG
     #[arg(long, env = "HOLDFAST_LOG", value_name = "FILTER", default_value = "info,kube=warn,hyper=warn,tower=warn")]
     pub log: String,

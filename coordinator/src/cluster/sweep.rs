@@ -7,6 +7,7 @@ use super::leading::Leading;
 use super::lineages::{Lineages, Name, PodFacts, Sources};
 use super::metrics::{Policy, Swept};
 use super::policies;
+use super::verify::Findings;
 use super::watched::Bell;
 use super::{Repositories, RepositoryKey, SlotView};
 use audit::guard::{Guard, guard, policy};
@@ -34,6 +35,7 @@ const AT_ONCE: usize = 8;
 struct Sweep {
     with: Leading,
     slots: watch::Receiver<Arc<Vec<SlotView>>>,
+    verified: watch::Receiver<Findings>,
 }
 
 /// What is remembered between looks.
@@ -48,10 +50,15 @@ struct Memory {
 }
 
 /// Looks for ever.
-pub(crate) async fn run(with: Leading, slots: watch::Receiver<Arc<Vec<SlotView>>>, bell: Bell) {
+pub(crate) async fn run(
+    with: Leading,
+    slots: watch::Receiver<Arc<Vec<SlotView>>>,
+    verified: watch::Receiver<Findings>,
+    bell: Bell,
+) {
     with.objects.listed().await;
     tried(with.repositories.clone(), TRIED_WITHIN).await;
-    let sweep = Sweep { with, slots };
+    let sweep = Sweep { with, slots, verified };
     let mut memory = Memory::default();
     loop {
         sweep.look(&mut memory).await;
@@ -126,6 +133,7 @@ impl Sweep {
         let limits = self.with.objects.policies.state().into_iter().map(limit).collect();
         let waits = |row: &SlotView| Some(((row.namespace.clone(), row.object.clone()?), row.waiting.clone()?));
         let waiting = self.slots.borrow().iter().filter_map(waits).collect();
+        let verified = Arc::clone(&self.verified.borrow());
         let sources = Sources {
             client: &self.with.client,
             clock: self.with.clock,
@@ -134,6 +142,7 @@ impl Sweep {
             pods: &pods,
             limits: &limits,
             waiting: &waiting,
+            verified: &verified,
         };
         let objects = self.with.objects.lineages.state();
         memory.lineages.sweep(&sources, &objects, &self.with.metrics).await.into_iter().collect()

@@ -12,7 +12,7 @@ use super::pki::{AUTHORITY, Names, Now, Pki, Shown};
 use super::repositories::{self, open};
 use super::settings::Settings;
 use super::watched::{Bell, follow};
-use super::{Cluster, ClusterConfig, Holds, Repositories, gates, snapshots, sweep};
+use super::{Cluster, ClusterConfig, Holds, Repositories, gates, snapshots, sweep, verify};
 use crate::clock::Clock;
 use anyhow::Context;
 use holdfast_core::id::OwnerId;
@@ -85,7 +85,10 @@ pub(crate) async fn run(term: Term, stop: CancellationToken) -> anyhow::Result<(
     // nothing is restored in place yet, so nothing is held
     let (_held, holds) = watch::channel(Holds::default());
     let cluster = Cluster::new(ClusterConfig { client: term.client.clone(), repositories: table, holds });
-    let sweeping = sweep::run(leading.clone(), cluster.slots(), bells.sweep.clone());
+    let (found, findings) = watch::channel(verify::Findings::default());
+    let verifying = verify::run(leading.clone(), Duration::from_secs(term.settings.verify_seconds), found, stop.clone());
+    watches.spawn(verifying);
+    let sweeping = sweep::run(leading.clone(), cluster.slots(), findings, bells.sweep.clone());
     control(leading, sweeping, &term.settings.namespace, &mut tasks, &stop);
     let waiting = gates::tell(cluster.slots(), stores.pods.clone(), events);
     let ending = stop.clone();

@@ -45,6 +45,11 @@ def label_protects_a_deployment(store):
     found = until("two lineages are protected", protected)
     must({lineage["spec"]["slot"] for lineage in found} == {"0", "1"}, f"slots: {found}")
     must(all(lineage["status"].get("lagSeconds", 99) < 15 for lineage in found), f"lag: {found}")
+
+    def verified():
+        return all(lineage["status"].get("verifiedSequence") for lineage in stage.lineages(SPACE, "web"))
+
+    until("what they have stored was read back", verified, 60)
     say("          " + kubectl("get", "statelineages", "-n", SPACE, "-o", "wide").replace("\n", "\n          ").rstrip())
     kubectl("get", "holdfast", "-n", SPACE)
 

@@ -56,6 +56,8 @@ pub(crate) struct Facts {
     pub(crate) limit: Duration,
     /// The pod that has its slot and was not granted it yet, with what for.
     pub(crate) waiting: Option<(String, WaitingFor)>,
+    /// What of its newest checkpoint could not be read back.
+    pub(crate) damage: Option<String>,
     /// Why its repository can't be used, if it can't.
     pub(crate) repository: Option<String>,
 }
@@ -80,6 +82,10 @@ pub(crate) fn judge(now: Monotonic, facts: &Facts) -> Judgement {
         saying: Saying::new(PROTECTED, is, reason, message),
         lag,
     };
+    if let Some(what) = &facts.damage {
+        let message = format!("what is stored can't be read back: {what}; `holdfast check --read-data` tells all of it");
+        return say(Truth::False, "Damaged", message, facts.seen.as_ref().map(|seen| seen.lag));
+    }
     if let Some(seen) = &facts.seen {
         let (is, reason, message) = streaming(seen, facts.limit);
         return say(is, reason, message, Some(seen.lag));
@@ -168,6 +174,12 @@ mod tests {
         assert_eq!(judged(160, &away), (Truth::False, "RepositoryNotReady", Some(62)));
         let after_a_restart = Facts { heard: None, age: Some(seconds(300)), repository: None, ..away };
         assert_eq!(judged(160, &after_a_restart), (Truth::False, "AgentSilent", Some(300)));
+    }
+
+    #[test]
+    fn what_cannot_be_read_back_is_not_protected() {
+        let damaged = Facts { damage: Some("a pack is missing".to_owned()), ..seen(Phase::Streaming, 3, "") };
+        assert_eq!(judged(0, &damaged), (Truth::False, "Damaged", Some(3)));
     }
 
     #[test]

@@ -19,6 +19,7 @@ struct Scene {
     coordinator: Coordinator,
     repositories: Repositories,
     waiting: HashMap<Name, (String, WaitingFor)>,
+    verified: BTreeMap<Name, Verified>,
     pods: HashMap<Name, PodFacts>,
     lineages: Lineages,
     metrics: metrics::Metrics,
@@ -48,8 +49,8 @@ impl Scene {
         let (client, clock) = (server.client(), Clock::new());
         let metrics = metrics::Metrics::default();
         let (events, told) = Events::new(metrics.clone());
-        let (waiting, lineages) = (HashMap::new(), Lineages::default());
-        Self { server, client, clock, coordinator, repositories, waiting, pods, lineages, metrics, events, told }
+        let (waiting, verified, lineages) = (HashMap::new(), BTreeMap::new(), Lineages::default());
+        Self { server, client, clock, coordinator, repositories, waiting, verified, pods, lineages, metrics, events, told }
     }
 
     async fn sit(&self) -> Seat {
@@ -77,6 +78,7 @@ impl Scene {
             pods: &self.pods,
             limits: &limits,
             waiting: &self.waiting,
+            verified: &self.verified,
         };
         self.lineages.sweep(&sources, &objects, &self.metrics).await
     }
