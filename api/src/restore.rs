@@ -6,6 +6,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What to bring back, and where.
@@ -24,7 +25,7 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Succeeded", type_ = "string", json_path = ".status.conditions[?(@.type==\"Succeeded\")].status"),
     printcolumn(name = "To", type_ = "date", json_path = ".status.restoredTo"),
     printcolumn(name = "Receipts", type_ = "integer", json_path = ".status.receiptCount"),
-    printcolumn(name = "Written", type_ = "integer", json_path = ".status.writtenBytes", priority = 1),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", priority = 1),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Succeeded\")].reason"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -44,12 +45,12 @@ pub struct StateRestoreSpec {
     pub dry_run: bool,
 }
 
-/// Which state: exactly one of snapshot, time and checkpoint.
+/// Which state: exactly one of snapshot, time, checkpoint and undo.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("(has(self.snapshot) ? 1 : 0) + (has(self.time) ? 1 : 0) + (has(self.checkpoint) ? 1 : 0) == 1",
-        "must say one of snapshot, time and checkpoint: write for example {snapshot: nightly-1}"),
+    validation = ("(has(self.snapshot) ? 1 : 0) + (has(self.time) ? 1 : 0) + (has(self.checkpoint) ? 1 : 0) + (has(self.undo) ? 1 : 0) == 1",
+        "must say one of snapshot, time, checkpoint and undo: write for example {snapshot: nightly-1}"),
     validation = ("!has(self.time) || size(self.policies) > 0", "time needs policies, to say whose state: write policies: [<name of a StatePolicy>]")
 )]
 pub struct SourceSpec {
@@ -57,13 +58,17 @@ pub struct SourceSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub snapshot: Option<String>,
-    /// The newest consistent state at or before this moment.
+    /// The newest consistent state at or before this moment: that of a snapshot which holds all replicas, or else each replica's own newest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Time>,
     /// One checkpoint of one lineage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<CheckpointSpec>,
-    /// Only replicas under these StatePolicies. Left empty: everything the snapshot holds.
+    /// A StateRestore of this namespace: its replicas become again what they were before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub undo: Option<String>,
+    /// Only replicas under these StatePolicies. Left empty: everything the snapshot, or the restore, holds.
     #[serde(default)]
     #[schemars(length(max = 64), inner(length(max = 253)))]
     pub policies: Vec<String>,
@@ -113,6 +118,15 @@ pub struct AcceptSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct StateRestoreStatus {
+    /// The spec that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// How far it is, for people: programs read the condition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<RestorePhaseStatus>,
+    /// When the coordinator saw it first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
     /// Succeeded: every receipt is there and its roots agree. Unknown while it goes on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
@@ -122,19 +136,68 @@ pub struct StateRestoreStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub plan: Vec<String>,
-    /// The moment of the state that was restored.
+    /// The StateRepository that holds the state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
+    /// The moment of the state that was restored: that of the newest checkpoint among them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored_to: Option<Time>,
     /// How many replicas have given a receipt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt_count: Option<i32>,
-    /// How much was written to disks.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub written_bytes: Option<i64>,
-    /// The receipts, as far as they fit here.
+    /// The receipts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub receipts: Vec<ReceiptStatus>,
+    /// The replicas that stop and go back, and how far each is: what a coordinator that takes over goes on from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub members: Vec<RestoredMember>,
+}
+
+/// How far a restore is.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[schemars(inline)]
+pub enum RestorePhaseStatus {
+    /// For what the condition says.
+    Waiting,
+    /// All gates are shut, and all pods end.
+    Stopping,
+    /// No pod runs: each replica's history goes back to the moment.
+    GoingBack,
+    /// The gates are open, and the pods start on the state of the moment.
+    Starting,
+    /// It was only to be planned.
+    Planned,
+    /// Every replica has given its receipt.
+    Restored,
+    /// It was not carried out, or not as it was asked for.
+    Failed,
+}
+
+/// A replica of a restore.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoredMember {
+    /// The StateLineage.
+    pub lineage: String,
+    /// The lineage's name in the repository.
+    pub stored_as: String,
+    /// The checkpoint that it goes back to.
+    pub sequence: i64,
+    /// Its root.
+    pub root: String,
+    /// The newest record of the lineage when this was planned.
+    pub head: i64,
+    /// What keeps the checkpoint until it is the lineage's state again: the number of a pin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<i64>,
+    /// The record that made the checkpoint the lineage's state again. Left out: it was not written yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<i64>,
+    /// The newest checkpoint before that: what `undo` goes back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<i64>,
 }
 
 /// What one replica's restore proves.
@@ -145,10 +208,16 @@ pub struct ReceiptStatus {
     pub lineage: String,
     /// The checkpoint.
     pub sequence: i64,
+    /// The checkpoint that proves it: the first capture of what was restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<i64>,
+    /// The newest checkpoint before the restore: what `undo` goes back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<i64>,
     /// The root asked for.
     pub root_asked: String,
     /// The root computed from disk.
     pub root_found: String,
-    /// How much could not be restored as it was.
+    /// How many files are not as they were.
     pub deviations: i32,
 }

@@ -18,6 +18,7 @@
 //!     repositories  StateRepositories become coordinators, in a table that the others look into
 //!     snapshots     StateSnapshots are taken
 //!     collecting    what the policies no longer want is deleted
+//!     restores      StateRestores are carried out
 //!     sweep         the look at everything: audit, lineages, policies, and what their statuses say
 //!     verify        lineages are read back
 //!     gates, events, conditions, metrics, http    what is told
@@ -31,6 +32,7 @@ mod conditions;
 mod events;
 mod front;
 mod gates;
+mod hindrance;
 mod http;
 mod identity;
 #[cfg(test)]
@@ -44,10 +46,13 @@ mod leading;
 mod lineages;
 mod metrics;
 mod name;
+mod pauses;
 mod pki;
 mod policies;
 mod process;
+mod replicas;
 mod repositories;
+mod restores;
 mod rights;
 mod settings;
 mod signals;

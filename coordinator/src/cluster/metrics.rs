@@ -70,6 +70,7 @@ pub(crate) struct Metrics {
     not_understood: Family<Kind, Counter>,
     events_dropped: Counter,
     snapshots: Family<Reason, Counter>,
+    restores: Family<Reason, Counter>,
     certificates: Family<Reason, Counter>,
     collections: Family<Collection, Counter>,
     deleted_objects: Family<Deleted, Counter>,
@@ -91,6 +92,7 @@ impl Default for Metrics {
             not_understood: Family::default(),
             events_dropped: Counter::default(),
             snapshots: Family::default(),
+            restores: Family::default(),
             certificates: Family::default(),
             collections: Family::default(),
             deleted_objects: Family::default(),
@@ -123,6 +125,7 @@ impl Default for Metrics {
         );
         registry.register("events_dropped", "Events that were not told because too many waited", metrics.events_dropped.clone());
         registry.register("snapshots", "StateSnapshots that were taken, or failed, by reason", metrics.snapshots.clone());
+        registry.register("restores", "StateRestores that were carried out, or failed, by reason", metrics.restores.clone());
         registry.register("certificate_turns", "Looks at the certificates, by how they ended", metrics.certificates.clone());
         registry.register("collections", "Collections of a repository, by how they ended", metrics.collections.clone());
         let about = "Objects of a repository that a collection deleted, by reason";
@@ -216,6 +219,11 @@ impl Metrics {
     /// A StateSnapshot was taken, or failed.
     pub(crate) fn snapshot_settled(&self, reason: &'static str) {
         self.snapshots.get_or_create(&Reason { reason: reason.to_owned() }).inc();
+    }
+
+    /// A StateRestore was carried out, or planned, or failed.
+    pub(crate) fn restore_settled(&self, reason: &'static str) {
+        self.restores.get_or_create(&Reason { reason: reason.to_owned() }).inc();
     }
 
     /// The certificates were looked after.

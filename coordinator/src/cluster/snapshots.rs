@@ -8,9 +8,11 @@
 use super::RepositoryKey;
 use super::conditions::{self, Saying, Truth};
 use super::events::News;
+use super::hindrance::{self, Hindrance};
 use super::leading::Leading;
+use super::pauses::{self, Pauses};
+use super::replicas::{self, Sight};
 use super::repositories::domain_of;
-use super::table::Unready;
 use super::watched::full_name;
 use crate::Coordinator;
 use crate::service::snapshot::Terms;
@@ -18,19 +20,17 @@ use futures::StreamExt;
 use holdfast_api::quantity::parse_duration;
 use holdfast_api::snapshot::PhaseStatus;
 use holdfast_api::{StateSnapshot, StateSnapshotSpec, StateSnapshotStatus, labels};
-use holdfast_core::time::Monotonic;
 use holdfast_proto::problem::{Problem, Reason};
 use holdfast_proto::v1::{CreateSnapshotRequest, LineageRef, Snapshot};
 use holdfast_store::snapshot::Setting;
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use kube::api::Api;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::watcher;
 use kube::{Resource, ResourceExt};
-use select::{Hindrance, Replica, Selection, Sight, Workload};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use select::{Replica, Selection};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -44,10 +44,6 @@ mod tests;
 
 /// Snapshots that are seen to at once; those of one repository are taken one after the other.
 const AT_ONCE: u16 = 16;
-/// What is in the way is looked at again after this, twice as long each time, up to the last.
-const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
-/// What is remembered of objects that went before they were settled.
-const REMEMBERED_MAX: usize = 1024;
 /// The condition of a StateSnapshot.
 const SUCCEEDED: &str = "Succeeded";
 /// Longest name in the repository, without what tells it from others of the same name.
@@ -58,14 +54,7 @@ pub(crate) struct Context {
     pub(crate) with: Leading,
     /// Holdfast's own namespace.
     pub(crate) system: String,
-    pub(crate) pauses: Mutex<HashMap<String, Pause>>,
-}
-
-/// An object that is tried again: how often it was, and not before when.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Pause {
-    tries: u32,
-    until: Monotonic,
+    pub(crate) pauses: Pauses,
 }
 
 /// Reconciles until `stop`. What is being taken then is waited for, or called off, by the repository's coordinator.
@@ -92,7 +81,7 @@ pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) {
 fn on_error(object: Arc<DeserializeGuard<StateSnapshot>>, error: &kube::Error, context: Arc<Context>) -> Action {
     context.with.metrics.reconcile_failed("StateSnapshot");
     tracing::warn!(snapshot = full_name(&*object), %error, "a StateSnapshot could not be looked after");
-    Action::requeue(context.put_off(&object.uid().unwrap_or_default(), RETRY.1))
+    Action::requeue(context.pauses.put_off(&object.uid().unwrap_or_default(), context.with.clock.monotonic(), pauses::LONGEST))
 }
 
 async fn reconcile(object: Arc<DeserializeGuard<StateSnapshot>>, context: Arc<Context>) -> Result<Action, kube::Error> {
@@ -108,7 +97,7 @@ async fn reconcile(object: Arc<DeserializeGuard<StateSnapshot>>, context: Arc<Co
         return Ok(Action::await_change());
     }
     let uid = object.uid().unwrap_or_default();
-    if let Some(left) = context.waits(&uid) {
+    if let Some(left) = context.pauses.left(&uid, context.with.clock.monotonic()) {
         return Ok(Action::requeue(left));
     }
     // what is cached may be older than what was written a moment ago
@@ -165,7 +154,7 @@ impl Context {
                 teller.settle(status, &Saying::new(SUCCEEDED, true, "Taken", note.clone())).await?;
                 self.with.events.tell(News::normal(teller.object.object_ref(&()), "SnapshotTaken", "Snapshot", note));
                 self.with.metrics.snapshot_settled("Taken");
-                self.forget(uid);
+                self.pauses.forget(uid);
                 Ok(Action::await_change())
             }
             Err(why) if !why.passes => self.fail(teller, &why, uid).await,
@@ -179,7 +168,7 @@ impl Context {
                 self.with.events.tell(News::warning(teller.object.object_ref(&()), "SnapshotDelayed", "Snapshot", why.message));
                 // the last look is at the deadline
                 let rest = all.saturating_sub(self.with.clock.now().since(began));
-                Ok(Action::requeue(self.put_off(uid, rest)))
+                Ok(Action::requeue(self.pauses.put_off(uid, self.with.clock.monotonic(), rest)))
             }
         }
     }
@@ -189,7 +178,7 @@ impl Context {
         teller.settle(status, &Saying::new(SUCCEEDED, false, why.reason, why.message.clone())).await?;
         self.with.events.tell(News::warning(teller.object.object_ref(&()), "SnapshotFailed", "Snapshot", why.message.clone()));
         self.with.metrics.snapshot_settled(why.reason);
-        self.forget(uid);
+        self.pauses.forget(uid);
         Ok(Action::await_change())
     }
 
@@ -287,7 +276,7 @@ impl Context {
             Ok(chosen) => chosen,
             Err(why) => return Ok(Err(why)),
         };
-        let wanted = self.wanted(select::doubtful(&chosen, &sight)).await?;
+        let wanted = replicas::wanted(&self.with.client, select::doubtful(&chosen, &sight)).await?;
         let ready = || {
             let mut selection = select::replicas(&chosen, &sight, &wanted)?;
             let coordinator = self.coordinator(&selection.repository)?;
@@ -303,34 +292,8 @@ impl Context {
         })
     }
 
-    /// How many replicas workloads are to have.
-    async fn wanted(&self, workloads: BTreeSet<Workload>) -> Result<BTreeMap<Workload, i32>, kube::Error> {
-        let mut wanted = BTreeMap::new();
-        for workload in workloads {
-            let (namespace, kind, name) = &workload;
-            let replicas = match kind.as_str() {
-                "Deployment" => {
-                    let found = Api::<Deployment>::namespaced(self.with.client.clone(), namespace).get_opt(name).await?;
-                    found.map(|found| found.spec.and_then(|spec| spec.replicas))
-                }
-                "StatefulSet" => {
-                    let found = Api::<StatefulSet>::namespaced(self.with.client.clone(), namespace).get_opt(name).await?;
-                    found.map(|found| found.spec.and_then(|spec| spec.replicas))
-                }
-                // of others, a replica without a pod has ended
-                _ => None,
-            };
-            if let Some(replicas) = replicas {
-                wanted.insert(workload, replicas.unwrap_or(1));
-            }
-        }
-        Ok(wanted)
-    }
-
     fn coordinator(&self, key: &RepositoryKey) -> Result<Coordinator, Hindrance> {
-        let not_ready =
-            |why: Unready| Hindrance::passing("RepositoryNotReady", format!("StateRepository {key} can't be used: {why}"));
-        self.with.repositories.borrow().coordinator(key).cloned().map_err(not_ready)
+        hindrance::coordinator(&self.with.repositories.borrow(), key)
     }
 
     async fn told(&self, snapshot: &Snapshot, repository: &RepositoryKey, before: StateSnapshotStatus) -> StateSnapshotStatus {
@@ -348,33 +311,6 @@ impl Context {
         let status = tell::taken(snapshot, repository, &of, before);
         // what can't be read at this moment stands in the repository all the same
         StateSnapshotStatus { recorded: recorded.iter().flat_map(tell::recorded).collect(), ..status }
-    }
-
-    fn pauses(&self) -> std::sync::MutexGuard<'_, HashMap<String, Pause>> {
-        self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How long an object still waits: what it was told of itself must not make it be tried at once.
-    fn waits(&self, uid: &str) -> Option<Duration> {
-        let left = self.pauses().get(uid)?.until.since(self.with.clock.monotonic());
-        (!left.is_zero()).then_some(left)
-    }
-
-    /// After how long to look again: a little longer each time, but no longer than this.
-    fn put_off(&self, uid: &str, at_most: Duration) -> Duration {
-        let mut pauses = self.pauses();
-        let tries = pauses.get(uid).map_or(0, |pause| pause.tries);
-        let pause = super::lead::jittered(RETRY.0.saturating_mul(1 << tries.min(10)).min(RETRY.1)).min(at_most);
-        let now = self.with.clock.monotonic();
-        if pauses.len() >= REMEMBERED_MAX {
-            pauses.retain(|_, pause| pause.until > now);
-        }
-        pauses.insert(uid.to_owned(), Pause { tries: tries.saturating_add(1), until: now.plus(pause) });
-        pause
-    }
-
-    fn forget(&self, uid: &str) {
-        self.pauses().remove(uid);
     }
 }
 

@@ -10,6 +10,7 @@ use super::metrics::Metrics;
 use super::pki::places::{CONFIGURATION, InCluster};
 use super::pki::{AUTHORITY, Names, Now, Pki, Shown};
 use super::repositories::{self, open};
+use super::restores::{self, held::Held};
 use super::settings::Settings;
 use super::watched::{Bell, follow};
 use super::{Cluster, ClusterConfig, Holds, Repositories, gates, snapshots, sweep, verify};
@@ -82,20 +83,27 @@ pub(crate) async fn run(term: Term, stop: CancellationToken) -> anyhow::Result<(
         objects: stores.clone(),
     };
     term.collect(leading.clone(), &mut tasks, &stop);
-    // nothing is restored in place yet, so nothing is held
-    let (_held, holds) = watch::channel(Holds::default());
+    let (held, holds) = watch::channel(Holds::default());
+    let known = holds.clone();
     let cluster = Cluster::new(ClusterConfig { client: term.client.clone(), repositories: table, holds });
-    let (found, findings) = watch::channel(verify::Findings::default());
+let (found, findings) = watch::channel(verify::Findings::default());
     let verifying = verify::run(leading.clone(), Duration::from_secs(term.settings.verify_seconds), found, stop.clone());
     watches.spawn(verifying);
     let sweeping = sweep::run(leading.clone(), cluster.slots(), findings, bells.sweep.clone());
-    control(leading, sweeping, &term.settings.namespace, &mut tasks, &stop);
+    let restoring = restores::Context {
+        with: leading.clone(),
+        system: term.settings.namespace.clone(),
+        slots: cluster.slots(),
+        held: Held::new(held),
+        pauses: Default::default(),
+    };
+    control(leading, sweeping, restoring, &mut tasks, &stop);
     let waiting = gates::tell(cluster.slots(), stores.pods.clone(), events);
     let ending = stop.clone();
     watches.spawn(async move {
         ending.run_until_cancelled(waiting).await;
     });
-    tasks.spawn(front(term, cluster, shown, signed, stop.clone()));
+    tasks.spawn(front(term, cluster, shown, (signed, known), stop.clone()));
     let ended = tasks.join_next().await;
     let broken = !stop.is_cancelled();
     stop.cancel();
@@ -194,18 +202,23 @@ impl Term {
     }
 }
 
-/// What looks at everything again and again, and what takes snapshots.
+/// What looks at everything again and again, what takes snapshots, and what brings back.
 fn control(
     leading: Leading,
     sweeping: impl Future<Output = ()> + Send + 'static,
-    system: &str,
+    restoring: restores::Context,
     tasks: &mut JoinSet<anyhow::Result<()>>,
     stop: &CancellationToken,
 ) {
-    let context = snapshots::Context { with: leading, system: system.to_owned(), pauses: Default::default() };
+    let context = snapshots::Context { with: leading, system: restoring.system.clone(), pauses: Default::default() };
     let snapshots = snapshots::run(Arc::new(context), stop.clone());
     tasks.spawn(async move {
         snapshots.await;
+        Ok(())
+    });
+    let restores = restores::run(Arc::new(restoring), stop.clone());
+    tasks.spawn(async move {
+        restores.await;
         Ok(())
     });
     let stop = stop.clone();
@@ -244,10 +257,14 @@ async fn front(
     term: Term,
     cluster: Cluster,
     shown: Arc<Shown>,
-    mut signed: watch::Receiver<bool>,
+    (mut signed, mut known): (watch::Receiver<bool>, watch::Receiver<Holds>),
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     if !matches!(stop.run_until_cancelled(signed.wait_for(|signed| *signed)).await, Some(Ok(_))) {
+        return Ok(());
+    }
+    // until it is known which gates the leader before has shut, none may open
+    if !matches!(stop.run_until_cancelled(known.changed()).await, Some(Ok(()))) {
         return Ok(());
     }
     let listen = term.settings.listen;

@@ -380,9 +380,10 @@ impl Actor {
             self.feed(&key, Event::Tick);
         }
         self.workloads.retain(|_, workload| !workload.is_idle() || workload.slots().next().is_some());
+        // before everything was listed nobody holds anything, as far as is known here
         if self.unlisted == 0 {
             self.sweep(now);
+            self.publish();
         }
-        self.publish();
     }
 }

@@ -193,8 +193,15 @@ impl Actor {
         let current = |guest: &&mut Guest| {
             guest.connection == connection && guest.slot.as_ref() == Some(slot) && guest.stage == Stage::Checking
         };
+        let of = self.pods.get(uid).map(|facts| (facts.workload.namespace.clone(), facts.workload.lineage(slot).object()));
+        let hold = of.and_then(|of| self.holds.borrow().get(&of).cloned());
         let Some(guest) = self.guests.get_mut(uid).filter(current) else { return };
         match outcome {
+            // its gate was shut while it was looked at
+            Checked::Clear { .. } if hold.is_some() => {
+                guest.stage = Stage::Waiting;
+                guest.wait("RestoreInProgress", hold.unwrap_or_default());
+            }
             Checked::Clear { assigned, choice } => {
                 guest.carried = choice.filter(|_| assigned.start != Start::Unspecified);
                 (guest.stage, guest.waiting) = (Stage::Begun, None);

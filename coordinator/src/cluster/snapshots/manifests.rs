@@ -2,7 +2,8 @@
 //! What a snapshot's replicas ran as: their workloads, the ConfigMaps and claims that these name, the policies, and the images' digests. Of Secrets
 //! and service accounts the names only.
 
-use super::select::{Selection, Sight, Workload, workload};
+use super::select::Selection;
+use crate::cluster::replicas::{Sight, Workload, workload};
 use holdfast_api::{StatePolicy, labels};
 use holdfast_store::snapshot::{Image, Manifest, Setting};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};

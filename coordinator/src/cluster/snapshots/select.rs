@@ -3,48 +3,11 @@
 
 use crate::cluster::RepositoryKey;
 use crate::cluster::audit::guard::{Guard, guard, policy};
-use holdfast_api::{StateLineage, StatePolicy, StateSnapshotSpec, labels};
-use k8s_openapi::api::core::v1::Pod;
+use crate::cluster::hindrance::{Hindrance, listed};
+use crate::cluster::replicas::{Sight, Workload, bearers, is_wanted, runs, workload};
+use holdfast_api::StateSnapshotSpec;
 use kube::ResourceExt;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-
-/// Names in a message.
-const NAMES_MAX: usize = 10;
-
-/// What the cluster shows.
-#[derive(Debug, Default)]
-pub(super) struct Sight {
-    pub(super) policies: Vec<Arc<StatePolicy>>,
-    pub(super) lineages: Vec<Arc<StateLineage>>,
-    pub(super) pods: Vec<Arc<Pod>>,
-}
-
-/// A workload: namespace, kind, name.
-pub(super) type Workload = (String, String, String);
-
-/// Why there is no snapshot, or not yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Hindrance {
-    /// Of the condition, in CamelCase.
-    pub(super) reason: &'static str,
-    /// For people.
-    pub(super) message: String,
-    /// It can pass by itself: it is tried again until the deadline.
-    pub(super) passes: bool,
-}
-
-impl Hindrance {
-    /// Something that only another StateSnapshot can get around.
-    pub(super) fn lasting(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), passes: false }
-    }
-
-    /// Something that can pass by itself.
-    pub(super) fn passing(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { passes: true, ..Self::lasting(reason, message) }
-    }
-}
 
 /// A replica that is to be a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,70 +164,17 @@ fn unprotected(chosen: &BTreeSet<(String, String)>, sight: &Sight) -> Result<(),
     Err(Hindrance::lasting("Unprotected", message))
 }
 
-/// The pods that have a lineage, by (namespace, StateLineage): of two, the one that is not ending.
-fn bearers(sight: &Sight) -> BTreeMap<(String, String), &Arc<Pod>> {
-    let mut found: BTreeMap<(String, String), &Arc<Pod>> = BTreeMap::new();
-    let holding = |lineage: &Arc<StateLineage>| Some((lineage.status.as_ref()?.holder_uid.clone()?, lineage.name_any()));
-    let held: BTreeMap<String, String> = sight.lineages.iter().filter_map(holding).collect();
-    for pod in &sight.pods {
-        let has_ended = matches!(phase(pod), "Succeeded" | "Failed");
-        // the label comes a moment after the grant
-        let held = || held.get(pod.metadata.uid.as_ref()?);
-        let Some(lineage) = pod.labels().get(labels::LINEAGE).or_else(held).filter(|_| !has_ended) else { continue };
-        let key = (pod.namespace().unwrap_or_default(), lineage.clone());
-        if found.get(&key).is_none_or(|known| is_ending(known)) {
-            found.insert(key, pod);
-        }
-    }
-    found
-}
-
-fn phase(pod: &Pod) -> &str {
-    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
-}
-
-const fn is_ending(pod: &Pod) -> bool {
-    pod.metadata.deletion_timestamp.is_some()
-}
-
-/// Its gate has let the application begin: a pod is Pending until then.
-fn runs(pod: &Pod) -> bool {
-    phase(pod) == "Running" && !is_ending(pod)
-}
-
-/// Whose replica it is.
-pub(super) fn workload(lineage: &StateLineage) -> Workload {
-    let of = &lineage.spec.workload;
-    (lineage.namespace().unwrap_or_default(), of.kind.clone(), of.name.clone())
-}
-
-/// Whether a replica without a pod will come back as what it was: its slot is one of those that the workload is to have.
-fn is_wanted(lineage: &StateLineage, wanted: &BTreeMap<Workload, i32>) -> bool {
-    let Some(count) = wanted.get(&workload(lineage)) else { return false };
-    match lineage.spec.slot.parse::<i32>() {
-        Ok(slot) => slot < *count,
-        // shared by all
-        Err(_) => *count > 0,
-    }
-}
-
 fn texts(names: &BTreeSet<String>) -> Vec<&str> {
     names.iter().map(String::as_str).collect()
-}
-
-/// Names for a message, and how many more there are.
-fn listed(names: &[&str]) -> String {
-    let shown = &names[..names.len().min(NAMES_MAX)];
-    match names.len() - shown.len() {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use holdfast_api::{StateLineage, StatePolicy};
+    use k8s_openapi::api::core::v1::Pod;
     use serde_json::{Value, json};
+    use std::sync::Arc;
 
     fn spec(spec: Value) -> StateSnapshotSpec {
         serde_json::from_value(spec).expect("a spec")

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is said of a StateSnapshot: its status, in the order in which it comes about.
 
-use super::select::Hindrance;
 use super::{Context, SUCCEEDED};
 use crate::cluster::RepositoryKey;
 use crate::cluster::conditions::{self, Saying, Truth, whole_seconds};
+use crate::cluster::hindrance::Hindrance;
 use crate::convert;
 use holdfast_api::lineage::QualityStatus;
 use holdfast_api::snapshot::{ConsistencyStatus, MemberStatus, PhaseStatus};

@@ -125,7 +125,7 @@ impl Shop {
         let context = Context {
             with: Leading { client, clock: Clock::new(), metrics, events, repositories, objects },
             system: "holdfast-system".to_owned(),
-            pauses: Mutex::default(),
+            pauses: Pauses::default(),
         };
         tasks.spawn(run(Arc::new(context), stop.clone()));
         Leader { stop, tasks }

@@ -22,6 +22,8 @@ pub enum Takeover {
     Polite(Option<HolderKey>),
     /// From any holder of the same owner: whoever asks knows that it may.
     SameOwner,
+    /// From any holder of the same owner, as long as this is the log's newest record: whoever asks has looked at it up to there.
+    After(RecordHash),
     /// From anybody.
     Anybody,
 }
@@ -106,6 +108,11 @@ impl Session {
 
 /// Whether the lineage may be taken, and what its state is.
 async fn examine(log: &Log, opening: &Opening, head: Option<&Entry>) -> Result<Ground> {
+    if let Takeover::After(newest) = opening.takeover
+        && head.is_none_or(|head| head.hash != newest)
+    {
+        return Err(StoreError::Fenced { lineage: opening.name.clone() });
+    }
     let Some(head) = head else { return Ok(Ground::default()) };
     let newest_claim = match &head.record.kind {
         RecordKind::Claim(claim) => claim.clone(),
@@ -163,7 +170,7 @@ fn may_take(opening: &Opening, claim: &Claim, sealed: bool) -> Result<()> {
     match opening.takeover {
         Takeover::Anybody => Ok(()),
         _ if claim.owner != opening.owner => Err(StoreError::ForeignOwner { lineage, owner: claim.owner.to_string(), holder }),
-        Takeover::SameOwner => Ok(()),
+        Takeover::SameOwner | Takeover::After(_) => Ok(()),
         Takeover::Polite(gone) if sealed || gone == Some(claim.holder_key) => Ok(()),
         Takeover::Polite(_) => Err(StoreError::Held { lineage, holder }),
     }

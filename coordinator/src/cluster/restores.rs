@@ -1,0 +1,679 @@
+// SPDX-License-Identifier: Apache-2.0
+//! StateRestores: replicas go back in place to an earlier moment, all together, and prove it.
+//!
+//! ```text
+//! aim       which checkpoint of each replica that is
+//!   plan      what would be done, what stands in its way
+//!     held      the gates of all of them are shut
+//!       course    what is next: pods end, lineages go back, gates open, receipts come
+//!         history   the claim that makes a checkpoint the state again, and the proof that it is on the disk
+//! ```
+//!
+//! Nothing is lost: what came after the moment stays in the timeline as a branch, and `undo` goes back to it. What was done stands in the object's
+//! status and in the logs; a leader that takes over goes on from there, and no lineage goes back twice. There is no finalizer: when the object goes, the
+//! gates open.
+
+use super::conditions::{self, Saying, Truth};
+use super::events::News;
+use super::hindrance::{self, Hindrance};
+use super::leading::Leading;
+use super::pauses::{self, Pauses};
+use super::watched::full_name;
+use super::{RepositoryKey, SlotView};
+use crate::Coordinator;
+use course::{Bearer, Next};
+use futures::StreamExt;
+use held::Held;
+use history::{Way, WentBack};
+use holdfast_api::restore::{ReceiptStatus, RestorePhaseStatus, RestoredMember};
+use holdfast_api::{StateLineage, StateRestore, StateRestoreStatus, labels};
+use holdfast_core::time::Timestamp;
+use holdfast_proto::v1::file_service_server::FileService;
+use holdfast_proto::v1::{DiffFilesRequest, PointRef, point_ref::Point};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{Api, DeleteParams, ListParams, Preconditions};
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::{Action, Controller};
+use kube::runtime::reflector::Store;
+use kube::runtime::watcher;
+use kube::{Resource, ResourceExt};
+use plan::{Plan, Scene, number};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tell::Teller;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+mod aim;
+mod course;
+pub(crate) mod held;
+mod history;
+mod plan;
+mod tell;
+#[cfg(test)]
+mod tests;
+
+/// Restores that are seen to at once.
+const AT_ONCE: u16 = 16;
+/// What goes on is looked at this often.
+const EVERY: Duration = Duration::from_secs(1);
+/// Objects that have gone are looked for this often.
+const GONE_EVERY: Duration = Duration::from_secs(1);
+/// The objects that there are, are asked for again after this.
+const AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// Differences that are counted.
+const DIFFERENCES_MAX: i32 = 10_000;
+/// The condition of a StateRestore.
+const SUCCEEDED: &str = "Succeeded";
+
+/// The StateRestores of the cluster.
+type Restores = Store<DeserializeGuard<StateRestore>>;
+
+/// What the controller works with.
+pub(crate) struct Context {
+    pub(crate) with: Leading,
+    /// Holdfast's own namespace.
+    pub(crate) system: String,
+    /// Who has which slot.
+    pub(crate) slots: watch::Receiver<Arc<Vec<SlotView>>>,
+    pub(crate) held: Held,
+    pub(crate) pauses: Pauses,
+}
+
+/// Reconciles until `stop`. Gates are told what is held before anything else.
+pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) {
+    let api: Api<DeserializeGuard<StateRestore>> = Api::all(context.with.client.clone());
+    let controlled = async {
+        take_over(&context, &api).await;
+        context.with.objects.listed().await;
+        let controller = Controller::new(api, watcher::Config::default());
+        let gone = look_for_gone(Arc::clone(&context), controller.store());
+        let restores = controller
+            .with_config(kube::runtime::Config::default().concurrency(AT_ONCE))
+            .run(reconcile, on_error, Arc::clone(&context))
+            .for_each(|done| async {
+                if let Err(kube::runtime::controller::Error::QueueError(error)) = done {
+                    tracing::warn!(%error, "a watch was interrupted");
+                }
+            });
+        futures::future::join(restores, gone).await;
+    };
+    stop.run_until_cancelled(controlled).await;
+}
+
+/// What the leader before has held is held on.
+async fn take_over(context: &Context, api: &Api<DeserializeGuard<StateRestore>>) {
+    let listed = loop {
+        match api.list(&ListParams::default()).await {
+            Ok(listed) => break listed,
+            Err(error) => tracing::warn!(%error, "what restores there are is not known yet: nobody is let in"),
+        }
+        tokio::time::sleep(AGAIN_AFTER).await;
+    };
+    for object in listed.items.into_iter().filter_map(|object| object.0.ok()).filter(|object| !is_over(object)) {
+        context.hold(&object);
+    }
+    context.held.first();
+}
+
+/// Opens the gates of restores whose objects have gone.
+async fn look_for_gone(context: Arc<Context>, restores: Restores) {
+    // an error means that the process ends
+    restores.wait_until_ready().await.ok();
+    let mut seen: BTreeMap<String, StateRestore> = BTreeMap::new();
+    loop {
+        for uid in context.held.uids() {
+            let there = restores.find(|object| object.uid().as_ref() == Some(&uid));
+            match there.filter(|object| object.meta().deletion_timestamp.is_none()) {
+                Some(object) => {
+                    // one that can't be understood any more is there all the same
+                    if let Ok(object) = &object.0 {
+                        seen.insert(uid, object.clone());
+                    }
+                }
+                None => context.abandon(&uid, seen.remove(&uid)).await,
+            }
+        }
+        let held = context.held.uids();
+        seen.retain(|uid, _| held.contains(uid));
+        tokio::time::sleep(GONE_EVERY).await;
+    }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "as the controller calls it")]
+fn on_error(object: Arc<DeserializeGuard<StateRestore>>, error: &kube::Error, context: Arc<Context>) -> Action {
+    // somebody has written it meanwhile: what stands there now is read
+    if !matches!(error, kube::Error::Api(refused) if refused.is_conflict()) {
+        context.with.metrics.reconcile_failed("StateRestore");
+        tracing::warn!(restore = full_name(&*object), %error, "a StateRestore could not be looked after");
+    }
+    Action::requeue(context.pauses.put_off(&object.uid().unwrap_or_default(), context.with.clock.monotonic(), pauses::LONGEST))
+}
+
+async fn reconcile(object: Arc<DeserializeGuard<StateRestore>>, context: Arc<Context>) -> Result<Action, kube::Error> {
+    let object = match &object.0 {
+        Ok(object) => object,
+        Err(error) => {
+            tracing::error!(restore = full_name(&*object), error = %error.error, "a StateRestore can't be understood");
+            context.with.metrics.not_understood("StateRestore");
+            return Ok(Action::await_change());
+        }
+    };
+    if is_over(object) {
+        return Ok(Action::await_change());
+    }
+    let uid = object.uid().unwrap_or_default();
+    if let Some(left) = context.pauses.left(&uid, context.with.clock.monotonic()) {
+        return Ok(Action::requeue(left));
+    }
+    // what is cached may be older than what was written a moment ago
+    let api: Api<StateRestore> = Api::namespaced(context.with.client.clone(), &object.namespace().unwrap_or_default());
+    let present = api.get_opt(&object.name_any()).await?;
+    match present.filter(|present| present.uid() == object.uid() && !is_over(present)) {
+        Some(object) => context.see_to(Teller::new(&context, object)).await,
+        None => Ok(Action::await_change()),
+    }
+}
+
+/// Whether nothing is left to be done for it.
+fn is_over(object: &StateRestore) -> bool {
+    let settled = object.status.as_ref().and_then(|status| conditions::find(&status.conditions, SUCCEEDED));
+    object.metadata.deletion_timestamp.is_some() || settled.is_some_and(|settled| settled.status != "Unknown")
+}
+
+/// Whether it has begun: since then, its status says what is to be done.
+fn has_begun(status: &StateRestoreStatus) -> bool {
+    use RestorePhaseStatus as Phase;
+    matches!(status.phase, Some(Phase::Stopping | Phase::GoingBack | Phase::Starting)) && !status.members.is_empty()
+}
+
+impl Context {
+    fn coordinator(&self, key: &RepositoryKey) -> Result<Coordinator, Hindrance> {
+        hindrance::coordinator(&self.with.repositories.borrow(), key)
+    }
+
+    /// Holds what stands written that a restore holds; returns another restore that has something of it.
+    fn hold(&self, object: &StateRestore) -> Option<String> {
+        let status = object.status.as_ref().filter(|status| has_begun(status))?;
+        let (uid, namespace) = (object.uid().unwrap_or_default(), namespace_of(status));
+        let lineages = status.members.iter().map(|member| (namespace.clone(), member.lineage.clone())).collect();
+        if let Err(other) = self.held.take(&uid, &full_name(object), lineages) {
+            return Some(other);
+        }
+        self.held.shut(&uid, status.members.iter().any(|member| member.claim.is_none()));
+        None
+    }
+
+    async fn see_to(&self, mut teller: Teller<'_>) -> Result<Action, kube::Error> {
+        if has_begun(&teller.status()) {
+            if let Some(other) = self.hold(&teller.object) {
+                // it can't have begun beside another one, unless somebody else writes what it says
+                return self
+                    .delay(teller, &Hindrance::passing("OtherRestore", format!("StateRestore {other} has the same replicas")))
+                    .await;
+            }
+            return self.carry_on(teller).await;
+        }
+        teller.begin().await?;
+        if teller.object.spec.elsewhere.is_some() {
+            let message = "a coordinator restores in place only: `holdfast restore --at TIME DIRECTORY` writes a state beside the original; leave \
+                           `elsewhere` out to bring the replicas themselves back";
+            return self.fail(teller, &Hindrance::lasting("NotBeside", message)).await;
+        }
+        let (repository, planned) = match self.planned(&teller.object).await? {
+            Ok(planned) => planned,
+            Err(why) if why.passes => return self.delay(teller, &why).await,
+            Err(why) => return self.fail(teller, &why).await,
+        };
+        let status = StateRestoreStatus {
+            plan: planned.sentences.clone(),
+            repository: Some(repository.to_string()),
+            restored_to: planned.restored_to.clone(),
+            ..teller.status()
+        };
+        teller.object.status = Some(status);
+        if teller.object.spec.dry_run {
+            return self.only_planned(teller, planned).await;
+        }
+        match planned.obstacle.clone() {
+            Some(why) => self.fail(teller, &why).await,
+            None => self.start(teller, &repository, planned).await,
+        }
+    }
+
+    /// What would be done.
+    async fn planned(&self, object: &StateRestore) -> Result<Result<(RepositoryKey, Plan), Hindrance>, kube::Error> {
+        let draft = match self.aim(object).await? {
+            Ok(draft) => draft,
+            Err(why) => return Ok(Err(why)),
+        };
+        let owner = match self.coordinator(&draft.repository) {
+            Ok(coordinator) => coordinator.shared().owner,
+            Err(why) => return Ok(Err(why)),
+        };
+        let budgets: Api<PodDisruptionBudget> = Api::namespaced(self.with.client.clone(), &draft.repository.namespace);
+        let budgets = budgets.list(&ListParams::default()).await?.items;
+        let scene = Scene { pods: self.with.objects.pods.state(), budgets, owner: Some(owner) };
+        Ok(Ok((draft.repository.clone(), plan::plan(&draft, &object.spec.accept, &scene))))
+    }
+
+    async fn only_planned(&self, mut teller: Teller<'_>, planned: Plan) -> Result<Action, kube::Error> {
+        let message = match planned.obstacle {
+            Some(why) => format!("nothing was done, and it would be refused ({}): {}", why.reason, why.message),
+            None => format!("nothing was done; it would bring back {}", planned.short),
+        };
+        let uid = teller.uid();
+        let status = StateRestoreStatus { phase: Some(RestorePhaseStatus::Planned), ..teller.status() };
+        teller.settle(status, &Saying::new(SUCCEEDED, true, "Planned", message.clone())).await?;
+        teller.tell(false, "RestorePlanned", message);
+        self.with.metrics.restore_settled("Planned");
+        self.pauses.forget(&uid);
+        Ok(Action::await_change())
+    }
+
+    /// Takes the replicas, keeps their checkpoints, and writes down that it begins.
+    async fn start(&self, mut teller: Teller<'_>, repository: &RepositoryKey, planned: Plan) -> Result<Action, kube::Error> {
+        let uid = teller.uid();
+        let named = |member: &RestoredMember| (repository.namespace.clone(), member.lineage.clone());
+        if let Err(other) = self.held.take(&uid, &teller.name(), planned.members.iter().map(named).collect()) {
+            let message = format!(
+                "StateRestore {other} brings some of the same replicas back: wait until it has ended, then create another one"
+            );
+            return self.fail(teller, &Hindrance::lasting("OtherRestore", message)).await;
+        }
+        let members = match self.kept(repository, &uid, planned.members).await {
+            Ok(members) => members,
+            Err(why) => {
+                self.held.forget(&uid);
+                return if why.passes { self.delay(teller, &why).await } else { self.fail(teller, &why).await };
+            }
+        };
+        // from here on new pods wait: what is shut and not written down yet opens again when this leader goes
+        self.held.shut(&uid, true);
+        let status = StateRestoreStatus { phase: Some(RestorePhaseStatus::Stopping), members, ..teller.status() };
+        let saying = Saying::new(
+            SUCCEEDED,
+            Truth::Unknown,
+            "Stopping",
+            format!("all gates are shut, and all pods end: {}", planned.short),
+        );
+        if let Err(error) = teller.settle(status, &saying).await {
+            // nothing stands written: it begins anew
+            self.held.forget(&uid);
+            return Err(error);
+        }
+        teller.tell(false, "RestoreBegun", planned.short);
+        self.pauses.forget(&uid);
+        self.carry_on(teller).await
+    }
+
+    /// Makes the checkpoints stay until they are the state again.
+    async fn kept(
+        &self,
+        repository: &RepositoryKey,
+        uid: &str,
+        mut members: Vec<RestoredMember>,
+    ) -> Result<Vec<RestoredMember>, Hindrance> {
+        let coordinator = self.coordinator(repository)?;
+        for member in &mut members {
+            let pin = async {
+                let place = history::place(coordinator.shared(), &repository.namespace, &member.stored_as).await?;
+                history::keep(coordinator.shared(), &place, unsigned(member.sequence), history::pin_of(uid)).await
+            };
+            member.kept = Some(number(pin.await.map_err(|status| aim::hindrance(&status))?));
+        }
+        Ok(members)
+    }
+
+    /// Does what is next of a restore that has begun.
+    async fn carry_on(&self, mut teller: Teller<'_>) -> Result<Action, kube::Error> {
+        let status = teller.status();
+        let Some(repository) = teller.repository() else { return Ok(Action::await_change()) };
+        let pods = match status.members.iter().all(|member| member.claim.is_some()) {
+            true => Vec::new(),
+            false => self.bearers(&repository.namespace, &status.members).await?,
+        };
+        match course::next(&status.members, &status.receipts, &pods) {
+            Next::End(pods) => {
+                self.end(&repository.namespace, &pods).await?;
+                let names: Vec<&str> = pods.iter().map(|(name, _)| name.as_str()).collect();
+                let message = format!("all gates are shut; pods were asked to end: {}", hindrance::listed(&names));
+                teller.goes_on(RestorePhaseStatus::Stopping, "Stopping", message).await?;
+                Ok(Action::requeue(EVERY))
+            }
+            Next::Wait(message) => {
+                teller.goes_on(RestorePhaseStatus::Stopping, "Stopping", message).await?;
+                Ok(Action::requeue(EVERY))
+            }
+            Next::GoBack(who) => self.go_back(teller, &repository, &who).await,
+            Next::Start(who) => self.await_receipts(teller, &repository, &who).await,
+            Next::Settle => self.finish(teller, &repository).await,
+        }
+    }
+
+    /// The pods that have a lineage of the restore and have not ended, as the API server has them now.
+    async fn bearers(&self, namespace: &str, members: &[RestoredMember]) -> Result<Vec<Bearer>, kube::Error> {
+        let api: Api<Pod> = Api::namespaced(self.with.client.clone(), namespace);
+        let listed = api.list(&ListParams::default().labels(labels::LINEAGE)).await?;
+        let mut found = Vec::new();
+        for pod in listed.items {
+            let lineage = pod.labels().get(labels::LINEAGE).cloned().unwrap_or_default();
+            let has_ended = matches!(super::replicas::phase(&pod), "Succeeded" | "Failed");
+            if has_ended || !members.iter().any(|member| member.lineage == lineage) {
+                continue;
+            }
+            let ending = pod.metadata.deletion_timestamp.as_ref().map(|by| self.with.clock.now().since(Timestamp::from(by.0)));
+            let uid = pod.uid().unwrap_or_default();
+            let given_up = ending.is_some() && self.is_given_up(namespace, &lineage, &uid) && self.is_lost(&pod).await?;
+            found.push(Bearer { name: pod.name_any(), uid, ending, given_up });
+        }
+        Ok(found)
+    }
+
+    /// Whether a pod has no slot any more, by the same rules as ever: of a lost node's, its agent was silent for longer than it is waited for.
+    fn is_given_up(&self, namespace: &str, lineage: &str, uid: &str) -> bool {
+        let slots = self.slots.borrow();
+        let row = slots.iter().find(|row| row.namespace == namespace && row.object.as_deref() == Some(lineage));
+        row.is_some_and(|row| row.holder.as_ref().is_none_or(|(_, holder)| holder != uid))
+    }
+
+    async fn is_lost(&self, pod: &Pod) -> Result<bool, kube::Error> {
+        let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) else { return Ok(false) };
+        let node = Api::<Node>::all(self.with.client.clone()).get_opt(node).await?;
+        let conditions = node.and_then(|node| node.status?.conditions);
+        Ok(!conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True"))
+    }
+
+    /// Asks pods to end, these and no others of their names.
+    async fn end(&self, namespace: &str, pods: &[(String, String)]) -> Result<(), kube::Error> {
+        let api: Api<Pod> = Api::namespaced(self.with.client.clone(), namespace);
+        let ends = pods.iter().map(|(name, uid)| {
+            let exactly = Preconditions { uid: Some(uid.clone()), resource_version: None };
+            let params = DeleteParams { preconditions: Some(exactly), ..DeleteParams::default() };
+            let api = &api;
+            async move { api.delete(name, &params).await }
+        });
+        for ended in futures::future::join_all(ends).await {
+            match ended {
+                Err(kube::Error::Api(refused)) if refused.is_not_found() || refused.is_conflict() => {}
+                other => drop(other?),
+            }
+        }
+        Ok(())
+    }
+
+    /// No pod runs: each lineage's history goes back, and it is written down that it did.
+    async fn go_back(&self, mut teller: Teller<'_>, repository: &RepositoryKey, who: &[usize]) -> Result<Action, kube::Error> {
+        let mut status = teller.status();
+        let (mut refused, mut news) = (None, Vec::new());
+        for index in who {
+            let Some(member) = status.members.get_mut(*index) else { continue };
+            match self.one_goes_back(&teller, repository, member).await {
+                Ok(went) => {
+                    (member.claim, member.before) = (Some(number(went.claim)), Some(number(went.before)));
+                    news.push(member.clone());
+                }
+                Err(why) => {
+                    refused = Some((member.lineage.clone(), why));
+                    break;
+                }
+            }
+        }
+        if let Some((lineage, why)) = refused {
+            let message = format!(
+                "{lineage} could not go back: {}; it is tried again, and all gates stay shut; to give it up, delete this StateRestore",
+                why.message
+            );
+            let saying = Saying::new(SUCCEEDED, Truth::Unknown, why.reason, message.clone());
+            let status = StateRestoreStatus { phase: Some(RestorePhaseStatus::GoingBack), ..status };
+            teller.settle(status, &saying).await?;
+            teller.tell(true, "RestoreDelayed", message);
+            return Ok(Action::requeue(self.pauses.put_off(&teller.uid(), self.with.clock.monotonic(), pauses::LONGEST)));
+        }
+        let status = StateRestoreStatus { phase: Some(RestorePhaseStatus::Starting), ..status };
+        let saying = Saying::new(
+            SUCCEEDED,
+            Truth::Unknown,
+            "Starting",
+            "the gates are open, and the replicas start on the state of the moment",
+        );
+        // the gates open when it stands written that all went back: nobody will ask for it again
+        teller.settle(status, &saying).await?;
+        let uid = teller.uid();
+        self.held.shut(&uid, false);
+        self.pauses.forget(&uid);
+        for member in news {
+            let (to, before) = (member.sequence, member.before.unwrap_or_default());
+            let note = format!(
+                "StateRestore {} made checkpoint {to} its state again; before, it was checkpoint {before}",
+                teller.name()
+            );
+            self.tell_lineage(repository, &member.lineage, false, "WentBack", note);
+        }
+        Ok(Action::requeue(EVERY))
+    }
+
+    async fn one_goes_back(
+        &self,
+        teller: &Teller<'_>,
+        repository: &RepositoryKey,
+        member: &RestoredMember,
+    ) -> Result<WentBack, Hindrance> {
+        let uid = teller.uid();
+        let coordinator = self.coordinator(repository)?;
+        let is_shut = || self.held.is_shut(&uid);
+        let way = Way {
+            sequence: unsigned(member.sequence),
+            floor: unsigned(member.head),
+            key: history::key_of(&uid, &member.stored_as),
+            holder: format!("the coordinator, for StateRestore {}", teller.name()),
+            is_shut: &is_shut,
+        };
+        let went = async {
+            let place = history::place(coordinator.shared(), &repository.namespace, &member.stored_as).await?;
+            history::go_back(coordinator.shared(), &place, &way).await
+        };
+        let went = went.await.map_err(|status| aim::hindrance(&status))?;
+        tracing::info!(restore = teller.name(), lineage = member.lineage, ?went, to = member.sequence, "a lineage went back");
+        Ok(went)
+    }
+
+    /// The gates are open: what replicas prove of their disks is gathered.
+    async fn await_receipts(
+        &self,
+        mut teller: Teller<'_>,
+        repository: &RepositoryKey,
+        who: &[usize],
+    ) -> Result<Action, kube::Error> {
+        let mut status = teller.status();
+        let coordinator = match self.coordinator(repository) {
+            Ok(coordinator) => coordinator,
+            Err(why) => return self.delay(teller, &why).await,
+        };
+        let mut missing = Vec::new();
+        for member in who.iter().filter_map(|index| status.members.get(*index)) {
+            match receipt(&coordinator, repository, member).await {
+                Ok(Some(receipt)) => status.receipts.push(receipt),
+                Ok(None) => missing.push(member.clone()),
+                Err(error) => return self.delay(teller, &aim::hindrance(&error)).await,
+            }
+        }
+        status.receipt_count = i32::try_from(status.receipts.len()).ok();
+        if missing.is_empty() {
+            let message = "the receipts are there";
+            teller.settle(status, &Saying::new(SUCCEEDED, Truth::Unknown, "Starting", message)).await?;
+            return self.finish(teller, repository).await;
+        }
+        let message = self.what_is_missing(&coordinator, repository, &missing);
+        teller.settle(status, &Saying::new(SUCCEEDED, Truth::Unknown, "Starting", message)).await?;
+        Ok(Action::requeue(EVERY))
+    }
+
+    fn what_is_missing(&self, coordinator: &Coordinator, repository: &RepositoryKey, missing: &[RestoredMember]) -> String {
+        let (seen, pods) = (coordinator.seen(), self.with.objects.pods.state());
+        let has_pod = |member: &RestoredMember| {
+            pods.iter().any(|pod| {
+                pod.labels().get(labels::LINEAGE) == Some(&member.lineage)
+                    && pod.namespace().as_deref() == Some(&repository.namespace)
+            })
+        };
+        let word = |member: &RestoredMember| match seen.get(&member.stored_as) {
+            Some(seen) if !seen.trouble.is_empty() => format!("{} ({})", member.lineage, seen.trouble),
+            Some(_) => format!("{} (it is being restored)", member.lineage),
+            None if has_pod(member) => format!("{} (its agent is not heard yet)", member.lineage),
+            None => format!("{} (it has no pod; it is restored when it starts)", member.lineage),
+        };
+        let words: Vec<String> = missing.iter().map(word).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        format!("the gates are open; waiting for receipts: {}", hindrance::listed(&words))
+    }
+
+    /// All receipts are there.
+    async fn finish(&self, mut teller: Teller<'_>, repository: &RepositoryKey) -> Result<Action, kube::Error> {
+        let uid = teller.uid();
+        let mut status = teller.status();
+        self.release(repository, &status.members).await;
+        let (good, message) = course::outcome(&status.receipts);
+        let (phase, reason) = match good {
+            true => (RestorePhaseStatus::Restored, "Restored"),
+            false => (RestorePhaseStatus::Failed, "NotAsItWas"),
+        };
+        status.phase = Some(phase);
+        teller.settle(status, &Saying::new(SUCCEEDED, good, reason, message.clone())).await?;
+        self.held.forget(&uid);
+        self.pauses.forget(&uid);
+        teller.tell(!good, if good { "Restored" } else { "RestoreFailed" }, message);
+        self.with.metrics.restore_settled(reason);
+        Ok(Action::await_change())
+    }
+
+    /// Lets go of the checkpoints: those that are the state again stay by that.
+    async fn release(&self, repository: &RepositoryKey, members: &[RestoredMember]) {
+        let Ok(coordinator) = self.coordinator(repository) else { return };
+        for member in members {
+            let Some(pin) = member.kept else { continue };
+            let done = async {
+                let place = history::place(coordinator.shared(), &repository.namespace, &member.stored_as).await?;
+                history::let_go(&place, unsigned(pin)).await
+            };
+            if let Err(error) = done.await {
+                tracing::warn!(
+                    lineage = member.lineage,
+                    pin,
+                    error = error.message(),
+                    "the pin of a restore that has ended stays"
+                );
+            }
+        }
+    }
+
+    /// A restore's object has gone before it had ended: the gates open, and what it had done is told of its lineages.
+    async fn abandon(&self, uid: &str, last: Option<StateRestore>) {
+        if !self.held.forget(uid) {
+            return;
+        }
+        self.pauses.forget(uid);
+        let Some(object) = last else { return };
+        self.with.metrics.restore_settled("Deleted");
+        let (name, status) = (full_name(&object), object.status.unwrap_or_default());
+        tracing::warn!(restore = name, "a StateRestore was deleted before it had ended: its gates are open");
+        let Some(repository) = status.repository.and_then(|key| key.parse::<RepositoryKey>().ok()) else { return };
+        for member in &status.members {
+            let note = match member.claim {
+                Some(_) => format!(
+                    "StateRestore {name} was deleted before it had ended: checkpoint {} is its state, and before it was checkpoint {}",
+                    member.sequence,
+                    member.before.unwrap_or_default()
+                ),
+                None => format!("StateRestore {name} was deleted before this replica had gone back: it goes on as it was"),
+            };
+            self.tell_lineage(&repository, &member.lineage, true, "RestoreAbandoned", note);
+        }
+        self.release(&repository, &status.members).await;
+    }
+
+    fn tell_lineage(&self, repository: &RepositoryKey, lineage: &str, is_warning: bool, reason: &'static str, note: String) {
+        let is =
+            |object: &StateLineage| object.namespace().as_deref() == Some(&repository.namespace) && object.name_any() == lineage;
+        if let Some(object) = self.with.objects.lineages.find(is) {
+            self.with.events.tell(News { about: object.object_ref(&()), is_warning, reason, action: "Restore", note });
+        }
+    }
+
+    /// It can't go on, and may later.
+    async fn delay(&self, mut teller: Teller<'_>, why: &Hindrance) -> Result<Action, kube::Error> {
+        let status = teller.status();
+        let phase = if has_begun(&status) { status.phase } else { Some(RestorePhaseStatus::Waiting) };
+        let status = StateRestoreStatus { phase, ..status };
+        teller.settle(status, &Saying::new(SUCCEEDED, Truth::Unknown, why.reason, why.message.clone())).await?;
+        teller.tell(true, "RestoreDelayed", why.message.clone());
+        Ok(Action::requeue(self.pauses.put_off(&teller.uid(), self.with.clock.monotonic(), pauses::LONGEST)))
+    }
+
+    /// It is not carried out: nothing was done.
+    async fn fail(&self, mut teller: Teller<'_>, why: &Hindrance) -> Result<Action, kube::Error> {
+        let uid = teller.uid();
+        let status = StateRestoreStatus { phase: Some(RestorePhaseStatus::Failed), ..teller.status() };
+        teller.settle(status, &Saying::new(SUCCEEDED, false, why.reason, why.message.clone())).await?;
+        teller.tell(true, "RestoreFailed", why.message.clone());
+        self.with.metrics.restore_settled(why.reason);
+        self.pauses.forget(&uid);
+        Ok(Action::await_change())
+    }
+}
+
+/// The namespace of a restore's replicas.
+fn namespace_of(status: &StateRestoreStatus) -> String {
+    let key = status.repository.as_ref().and_then(|key| key.parse::<RepositoryKey>().ok());
+    key.map(|key| key.namespace).unwrap_or_default()
+}
+
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or_default()
+}
+
+/// What proves that a replica was restored; `None`: not yet.
+async fn receipt(
+    coordinator: &Coordinator,
+    repository: &RepositoryKey,
+    member: &RestoredMember,
+) -> Result<Option<ReceiptStatus>, Status> {
+    let place = history::place(coordinator.shared(), &repository.namespace, &member.stored_as).await?;
+    let Some(proof) = history::proof(&place, unsigned(member.claim.unwrap_or_default())).await? else { return Ok(None) };
+    let deviations = if proof.root == member.root { 0 } else { differences(coordinator, &place, member, proof.sequence).await? };
+    Ok(Some(ReceiptStatus {
+        lineage: member.lineage.clone(),
+        sequence: member.sequence,
+        proof: Some(number(proof.sequence)),
+        before: member.before,
+        root_asked: member.root.clone(),
+        root_found: proof.root,
+        deviations,
+    }))
+}
+
+/// How many files of two checkpoints differ: equal bytes may have been cut otherwise, and then none does.
+async fn differences(
+    coordinator: &Coordinator,
+    place: &crate::catalog::Place,
+    member: &RestoredMember,
+    proof: u64,
+) -> Result<i32, Status> {
+    let point = |sequence| {
+        Some(PointRef { lineage: Some(place.names.clone()), point: Some(Point::Checkpoint(sequence)), accept_fuzzy: true })
+    };
+    let request = DiffFilesRequest { one: point(unsigned(member.sequence)), two: point(proof), paths: Vec::new() };
+    let mut found = coordinator.api().diff_files(tonic::Request::new(request)).await?.into_inner();
+    let mut count = 0;
+    while let Some(difference) = found.next().await {
+        difference?;
+        count += 1;
+        if count >= DIFFERENCES_MAX {
+            break;
+        }
+    }
+    Ok(count)
+}
