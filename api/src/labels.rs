@@ -49,9 +49,6 @@ pub const GATE_CONTAINER: &str = "holdfast-gate";
 /// The audience of the tokens with which agents identify themselves.
 pub const TOKEN_AUDIENCE: &str = "holdfast.dev/coordinator";
 
-/// The only finalizer: of restores that hold gates shut.
-pub const FINALIZER: &str = "holdfast.dev/gates";
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,7 +68,6 @@ mod tests {
             INJECT,
             CHOOSE,
             LEADER,
-            FINALIZER,
         ];
         for (index, key) in keys.iter().enumerate() {
             let name = key.strip_prefix("holdfast.dev/").expect("our prefix");

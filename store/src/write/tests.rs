@@ -280,6 +280,22 @@ fn a_polite_holder_takes_only_what_was_closed() {
 }
 
 #[test]
+fn who_has_looked_at_a_log_claims_only_what_was_seen() {
+    let world = World::new();
+    let mut session = world.open(1);
+    let first = commit(&mut session, 1, &[("a", Some(bytes(1, 100)))]);
+    let seen = commit(&mut session, 2, &[("b", Some(bytes(2, 100)))]);
+    let back = |newest| Opening { takeover: Takeover::After(newest), back_to: Some(first.sequence), ..world.opening(2) };
+    let open = |opening| world.runtime.block_on(Session::open(opening));
+    assert!(matches!(open(back(first.record)), Err(StoreError::Fenced { .. })), "there is a newer one");
+    let restored = open(back(seen.record)).expect("nothing came between");
+    assert_eq!(world.files(restored.base()).into_keys().collect::<Vec<_>>(), ["a"]);
+    assert!(matches!(open(back(seen.record)), Err(StoreError::Fenced { .. })), "a second one comes too late");
+    let foreign = Opening { owner: OwnerId::new([2; 16]), ..back(restored.head().expect("a head").hash) };
+    assert!(matches!(open(foreign), Err(StoreError::ForeignOwner { .. })));
+}
+
+#[test]
 fn a_rolled_back_store_is_refused() {
     let world = World::new();
     let mut session = world.open(1);

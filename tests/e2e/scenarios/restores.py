@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Back to an earlier moment: StateRestores, in place, and taken back again."""
+import time
+
+import stage
+from app import began_after, log, policy, ready_pods, uids, workload, written
+from kube import apply, condition, get, items, kubectl, must, name_of, pods, say, until
+from scenario import scenario
+from scenarios.snapshots import snapshot, taken
+
+SPACE = "returns"
+STILL = {"consistency": {"mode": "Freeze", "pauseBudget": "5s"}}
+LABEL = {"holdfast.dev/policy": "book"}
+
+
+def restore(name, namespace=SPACE, **spec):
+    """A StateRestore that was asked for."""
+    apply({"apiVersion": "holdfast.dev/v1alpha1", "kind": "StateRestore", "metadata": {"name": name}, "spec": spec}, namespace=namespace)
+
+
+def settled(name, namespace=SPACE, seconds=240):
+    """Its status, once it has succeeded or failed."""
+    said = []
+
+    def over():
+        found = condition(get("staterestore", name, namespace), "Succeeded")
+        if found and (not said or said[-1] != found["message"]):
+            said.append(found["message"])
+            say(f"          {name}: {found['reason']}: {found['message']}")
+        return get("staterestore", name, namespace)["status"] if found.get("status") in ["True", "False"] else None
+
+    return until(f"the restore {name} has succeeded or failed", over, seconds)
+
+
+def restored(name, count, namespace=SPACE):
+    """Its receipts by replica, each of which must prove that the disk holds what was asked for."""
+    status = settled(name, namespace)
+    said = condition({"status": status}, "Succeeded")
+    must(said["status"] == "True" and said["reason"] == "Restored", f"{name} failed: {said}")
+    receipts = {receipt["lineage"]: receipt for receipt in status["receipts"]}
+    must(len(receipts) == count and status["receiptCount"] == count, f"other receipts: {status['receipts']}")
+    for receipt in receipts.values():
+        must(receipt["rootAsked"] == receipt["rootFound"] and receipt["deviations"] == 0, f"not proven: {receipt}")
+        must(receipt["before"] > receipt["sequence"] or name != "back", f"nothing was left behind: {receipt}")
+    return receipts
+
+
+def replicas(workload, count, **how):
+    """The pods of a workload by their StateLineages."""
+    return {pod["metadata"]["labels"]["holdfast.dev/lineage"]: name_of(pod) for pod in ready_pods(SPACE, workload, count, seconds=240, **how)}
+
+
+def lines(workload, count, **how):
+    """What the application of each replica has written, by its StateLineage."""
+    return {lineage: log(SPACE, pod) for lineage, pod in replicas(workload, count, **how).items()}
+
+
+def goes_back(kind, name, count, **how):
+    """Snapshot, more lines, a plan that changes nothing, back to the snapshot, and back from there."""
+    apply(workload(kind, name, replicas=count, labels=LABEL, **how), namespace=SPACE)
+    first = ready_pods(SPACE, name, count, seconds=240)
+    for pod in first:
+        written(SPACE, name_of(pod), 10)
+    snapshot("then", namespace=SPACE, policies=["book"])
+    members = {member["lineage"]: member for member in taken("then", namespace=SPACE)["members"]}
+    must(len(members) == count, f"other members: {members}")
+    for lineage, pod in replicas(name, count).items():
+        written(SPACE, pod, len(log(SPACE, pod)) + 15)
+    restore("plan", source={"snapshot": "then"}, dryRun=True)
+    planned = settled("plan")
+    said = condition({"status": planned}, "Succeeded")
+    must(said["reason"] == "Planned" and len(planned["plan"]) == count + 1, f"no plan: {planned}")
+    say("          " + "\n          ".join(planned["plan"]))
+    must(set(uids(pods(SPACE, f"app={name}"))) == set(uids(first)), "a plan has ended pods")
+    newer = lines(name, count)
+    restore("back", source={"snapshot": "then"})
+    receipts = restored("back", count)
+    again = replicas(name, count, not_among=uids(first))
+    must(set(again) == set(newer), f"other replicas: {again}")
+    behind = {lineage: began_after(SPACE, pod) for lineage, pod in again.items()}
+    for lineage, pod in again.items():
+        must(receipts[lineage]["sequence"] == members[lineage]["sequence"], f"{lineage} went elsewhere: {receipts[lineage]}")
+        # each line bears its number and its pod's name: up to the moment they are the same, and then it wrote anew
+        now = written(SPACE, pod, behind[lineage])
+        must(behind[lineage] < len(newer[lineage]), f"{lineage} did not go back: it began after {behind[lineage]}, and had {len(newer[lineage])}")
+        must(now[:behind[lineage]] == newer[lineage][:behind[lineage]], f"{lineage} has other lines than it had")
+    say(f"          they began after {sorted(behind.values())}, and had had {sorted(map(len, newer.values()))} lines")
+    second = pods(SPACE, f"app={name}")
+    restore("undo", source={"undo": "back"})
+    undone = restored("undo", count)
+    last = replicas(name, count, not_among=uids(first) + uids(second))
+    for lineage, pod in last.items():
+        must(undone[lineage]["sequence"] == receipts[lineage]["before"], f"{lineage} went elsewhere: {undone[lineage]}")
+        now = log(SPACE, pod)
+        must(now[:len(newer[lineage])] == newer[lineage], f"{lineage} has lost what it had before the restore: {len(now)} lines")
+        must(began_after(SPACE, pod) >= len(newer[lineage]), f"{lineage} began after {began_after(SPACE, pod)}")
+    say("          " + kubectl("get", "staterestores", "-n", SPACE, "-o", "wide").replace("\n", "\n          ").rstrip())
+    kubectl("delete", "staterestores,statesnapshots", "-n", SPACE, "--all")
+    kubectl("delete", kind.lower(), "-n", SPACE, name, seconds=120)
+    until("its pods are gone", lambda: not pods(SPACE, f"app={name}", ending=True), 90)
+
+
+@scenario
+def restore_in_place(store):
+    """Three replicas on volumes of their own go back to a snapshot together, prove it, and are brought back from there; a plan changes nothing."""
+    stage.namespace(SPACE, store, policies=[policy("book", **STILL)])
+    goes_back("StatefulSet", "book", 3, volume="claim")
+
+
+@scenario
+def restore_in_place_without_volumes(store):
+    """The same with a Deployment, whose pods begin with empty disks."""
+    stage.namespace(SPACE, store, policies=[policy("book", **STILL)])
+    goes_back("Deployment", "leaf", 2)
+
+
+@scenario
+def restore_is_refused(store):
+    """What was not agreed to is named, and changes nothing; a restore that is deleted on its way lets all gates open."""
+    stage.namespace(SPACE, store, policies=[policy("book", **STILL)])
+    apply(workload("StatefulSet", "kept", replicas=2, labels=LABEL, grace=30), namespace=SPACE)
+    first = ready_pods(SPACE, "kept", 2, seconds=240)
+    for pod in first:
+        written(SPACE, name_of(pod), 10)
+    snapshot("kept", namespace=SPACE, policies=["book"])
+    taken("kept", namespace=SPACE)
+    budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "kept"},
+              "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "kept"}}}}
+    apply(budget, namespace=SPACE)
+    until("the budget is counted", lambda: get("poddisruptionbudget", "kept", SPACE).get("status", {}).get("disruptionsAllowed") == 1, 60)
+    future = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
+    asked = {"budget": ({"source": {"snapshot": "kept"}}, "DisruptionBudget", "accept: {disruption: true}"),
+             "beside": ({"source": {"snapshot": "kept"}, "elsewhere": {"namespace": "default"}}, "NotBeside", "holdfast restore"),
+             "early": ({"source": {"time": future, "policies": ["book"]}}, "Invalid", "not been yet"),
+             "nothing": ({"source": {"undo": "budget"}}, "NothingToUndo", "budget")}
+    for name, (spec, reason, word) in asked.items():
+        restore(name, **spec)
+        said = condition({"status": settled(name)}, "Succeeded")
+        must(said["status"] == "False" and said["reason"] == reason and word in said["message"], f"{name}: {said}")
+    must(set(uids(pods(SPACE, "app=kept"))) == set(uids(first)), "what was refused has ended pods")
+    events = [event for event in items("events", SPACE) if event["involvedObject"].get("name") == "budget"]
+    must(any(event["reason"] == "RestoreFailed" for event in events), f"no event tells of it: {events}")
+    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    restore("moment", source={"time": moment, "policies": ["book"]}, accept={"disruption": True})
+    restored("moment", 2)
+    # deleted while its pods end: whatever had been done by then, both replicas run again
+    second = ready_pods(SPACE, "kept", 2, not_among=uids(first), seconds=120)
+    restore("given-up", source={"snapshot": "kept"}, accept={"disruption": True})
+    until("its pods end", lambda: any(pod["metadata"].get("deletionTimestamp") for pod in pods(SPACE, "app=kept", ending=True)), 60, every=0.1)
+    kubectl("delete", "staterestore", "-n", SPACE, "given-up")
+    third = ready_pods(SPACE, "kept", 2, not_among=uids(second), seconds=120)
+    for pod in third:
+        written(SPACE, name_of(pod), 10)
+    kubectl("delete", "staterestores,statesnapshots,poddisruptionbudgets", "-n", SPACE, "--all")
+    kubectl("delete", "statefulset", "-n", SPACE, "kept", seconds=120)
