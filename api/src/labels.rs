@@ -55,20 +55,8 @@ mod tests {
 
     #[test]
     fn keys_are_ours_and_fit_kubernetes() {
-        let keys = [
-            POLICY,
-            LINEAGE,
-            SNAPSHOT,
-            SCHEDULED_BY,
-            RESTORE,
-            CARRIED,
-            SURGE,
-            INJECTED,
-            POLICY_DIGEST,
-            INJECT,
-            CHOOSE,
-            LEADER,
-        ];
+        let keys =
+            [POLICY, LINEAGE, SNAPSHOT, SCHEDULED_BY, RESTORE, CARRIED, SURGE, INJECTED, POLICY_DIGEST, INJECT, CHOOSE, LEADER];
         for (index, key) in keys.iter().enumerate() {
             let name = key.strip_prefix("holdfast.dev/").expect("our prefix");
             assert!(name.len() <= 63 && name.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{key}");

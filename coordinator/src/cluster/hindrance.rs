@@ -45,6 +45,7 @@ pub(crate) fn listed(names: &[&str]) -> String {
 /// # Errors
 /// If it has none for the moment.
 pub(crate) fn coordinator(repositories: &Repositories, key: &RepositoryKey) -> Result<Coordinator, Hindrance> {
-    let not_ready = |why: Unready| Hindrance::passing("RepositoryNotReady", format!("StateRepository {key} can't be used: {why}"));
+    let not_ready =
+        |why: Unready| Hindrance::passing("RepositoryNotReady", format!("StateRepository {key} can't be used: {why}"));
     repositories.coordinator(key).cloned().map_err(not_ready)
 }

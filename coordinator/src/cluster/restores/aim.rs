@@ -289,7 +289,8 @@ impl Context {
         mut left: Vec<(String, String)>,
         images: Vec<Image>,
     ) -> Answer<Draft> {
-        let sight = Sight { policies: Vec::new(), lineages: self.with.objects.lineages.state(), pods: self.with.objects.pods.state() };
+        let sight =
+            Sight { policies: Vec::new(), lineages: self.with.objects.lineages.state(), pods: self.with.objects.pods.state() };
         let bearers = bearers(&sight);
         let has_pod = |object: &StateLineage| bearers.contains_key(&(object.namespace().unwrap_or_default(), object.name_any()));
         let absent = choices.iter().filter(|choice| !has_pod(&choice.object)).map(|choice| workload(&choice.object)).collect();

@@ -78,7 +78,8 @@ impl<'a> Teller<'a> {
         if same && (StateRestoreStatus { conditions: status.conditions.clone(), ..before }) == status {
             return Ok(());
         }
-        let api: Api<StateRestore> = Api::namespaced(self.context.with.client.clone(), &self.object.namespace().unwrap_or_default());
+        let api: Api<StateRestore> =
+            Api::namespaced(self.context.with.client.clone(), &self.object.namespace().unwrap_or_default());
         let patch = json!({
             "apiVersion": StateRestore::api_version(&()), "kind": StateRestore::kind(&()),
             "metadata": { "uid": self.object.uid(), "resourceVersion": self.object.resource_version() }, "status": status,

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 use super::*;
+use crate::clock::Clock;
+use crate::cluster::events::Events;
 use crate::cluster::kit::{OWNER, SystemClock, World, names};
 use crate::cluster::kube_kit::ApiServer;
+use crate::cluster::leading::{Leading, Objects};
+use crate::cluster::metrics::Metrics;
 use crate::cluster::watched::follow;
-use crate::cluster::{Holds, RepositoryState};
+use crate::cluster::{Holds, Repositories, RepositoryState};
 use crate::service::snapshot::Terms;
 use crate::{Access, Config};
 use holdfast_core::checkpoint::Quality;
@@ -71,15 +75,14 @@ impl Shop {
             domain: Some("default".to_owned()),
         };
         let coordinator = Coordinator::new(config);
-        let table = BTreeMap::from([(RepositoryKey::new("shop", "default"), RepositoryState::Ready(coordinator.clone()))]);
+        let table = [(RepositoryKey::new("shop", "default"), RepositoryState::Ready(coordinator.clone()))];
         let server = ApiServer::default();
         let repository = json!({ "domain": "default", "s3": { "bucket": "states" }, "passphrase": { "name": "holdfast" } });
         server.put("staterepositories", object("StateRepository", "default", repository));
-        let shop = Self { world, coordinator, server, repositories: watch::Sender::new(Arc::new(table)) };
+        let shop = Self { world, coordinator, server, repositories: watch::Sender::new(table.into_iter().collect()) };
         for slot in [0, 1] {
             let workload = json!({ "kind": "StatefulSet", "name": "web" });
-            let spec =
-                json!({ "policy": "web", "repository": "default", "lineage": lineage(slot), "slot": slot.to_string(), "workload": workload });
+            let spec = json!({ "policy": "web", "repository": "default", "lineage": lineage(slot), "slot": slot.to_string(), "workload": workload });
             shop.server.put("statelineages", object("StateLineage", &format!("statefulset-web-{slot}"), spec));
             shop.pod(slot, json!({}));
         }
@@ -91,7 +94,8 @@ impl Shop {
     }
 
     fn pod(&self, slot: u8, more: Value) {
-        let labels = json!({ "app": "web", "holdfast.dev/policy": "web", "holdfast.dev/lineage": format!("statefulset-web-{slot}") });
+        let labels =
+            json!({ "app": "web", "holdfast.dev/policy": "web", "holdfast.dev/lineage": format!("statefulset-web-{slot}") });
         let owner = json!([{ "apiVersion": "apps/v1", "kind": "StatefulSet", "name": "web", "uid": "u", "controller": true }]);
         let mut pod = json!({ "apiVersion": "v1", "kind": "Pod", "status": { "phase": "Running" }, "spec": { "containers": [] },
             "metadata": { "name": format!("web-{slot}"), "namespace": "shop", "labels": labels, "ownerReferences": owner } });
@@ -133,7 +137,8 @@ impl Shop {
             request_id: "then".to_owned(),
             ..CreateSnapshotRequest::default()
         };
-        let terms = Terms { within: Duration::from_secs(30), pause: Duration::from_secs(1), rename: false, setting: Setting::default() };
+        let terms =
+            Terms { within: Duration::from_secs(30), pause: Duration::from_secs(1), rename: false, setting: Setting::default() };
         let snapshot = self.coordinator.api().taken(request, terms).await.expect("a snapshot");
         let mut taken = object("StateSnapshot", "then", json!({ "policies": ["web"] }));
         taken["status"] = json!({ "snapshotId": snapshot.id, "repository": "shop/default" });
@@ -196,15 +201,11 @@ impl Shop {
             first: Arc::default(),
         };
         let (events, queue) = Events::new(metrics.clone());
-        tasks.spawn(super::super::events::tell(client.clone(), "holdfast".into(), Clock::new(), queue, stop.clone()));
+        tasks.spawn(crate::cluster::events::tell(client.clone(), "holdfast".into(), Clock::new(), queue, stop.clone()));
         let (told, holds) = watch::channel(Holds::default());
+        let repositories = self.repositories.subscribe();
         let context = Context {
-            client,
-            clock: Clock::new(),
-            metrics,
-            events,
-            repositories: self.repositories.subscribe(),
-            objects,
+            with: Leading { client, clock: Clock::new(), metrics, events, repositories, objects },
             system: "holdfast-system".to_owned(),
             slots: watch::channel(Arc::default()).1,
             held: Held::new(told),
@@ -286,8 +287,14 @@ async fn it_goes_back_in_place_and_is_taken_back() {
         assert_eq!((receipt["sequence"].as_u64(), receipt["before"].as_u64()), (Some(*then), Some(*newer)), "{receipt}");
         assert_eq!((&receipt["rootAsked"], &receipt["deviations"]), (&receipt["rootFound"], &json!(0)));
     }
-    assert_eq!((&status["phase"], &status["receiptCount"], status["restoredTo"].is_string()), (&json!("Restored"), &json!(2), true));
-    assert_eq!((shop.world.pins(&lineage(0)).await, shop.event("WentBack").await["regarding"]["kind"].as_str()), (1, Some("StateLineage")));
+    assert_eq!(
+        (&status["phase"], &status["receiptCount"], status["restoredTo"].is_string()),
+        (&json!("Restored"), &json!(2), true)
+    );
+    assert_eq!(
+        (shop.world.pins(&lineage(0)).await, shop.event("WentBack").await["regarding"]["kind"].as_str()),
+        (1, Some("StateLineage"))
+    );
     shop.apply("undo", json!({ "source": { "undo": "back" } }));
     shop.until("undo", "Unknown", "Starting").await;
     shop.starts(0, true).await;
@@ -307,7 +314,8 @@ async fn what_a_leader_has_done_and_not_told_is_done_once() {
     let fails = Arc::new(AtomicBool::new(true));
     let asked = Arc::clone(&fails);
     shop.server.on(move |method, path, body| {
-        let tells = *method == Method::PATCH && path.contains("/staterestores/") && body["status"]["members"][0]["claim"].is_number();
+        let tells =
+            *method == Method::PATCH && path.contains("/staterestores/") && body["status"]["members"][0]["claim"].is_number();
         let failure = crate::cluster::kube_kit::failure(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "no");
         (tells && asked.load(Ordering::SeqCst)).then_some((StatusCode::INTERNAL_SERVER_ERROR, failure))
     });
