@@ -21,18 +21,14 @@ use super::pauses::{self, Pauses};
 use super::watched::full_name;
 use super::{RepositoryKey, SlotView};
 use crate::Coordinator;
-use course::{Bearer, Next};
+use course::Next;
 use futures::StreamExt;
 use held::Held;
 use history::{Way, WentBack};
-use holdfast_api::restore::{ReceiptStatus, RestorePhaseStatus, RestoredMember};
-use holdfast_api::{StateLineage, StateRestore, StateRestoreStatus, labels};
-use holdfast_core::time::Timestamp;
-use holdfast_proto::v1::file_service_server::FileService;
-use holdfast_proto::v1::{DiffFilesRequest, PointRef, point_ref::Point};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use holdfast_api::restore::{RestorePhaseStatus, RestoredMember};
+use holdfast_api::{StateLineage, StateRestore, StateRestoreStatus};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{Api, DeleteParams, ListParams, Preconditions};
+use kube::api::{Api, ListParams};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::reflector::Store;
@@ -45,13 +41,14 @@ use std::time::Duration;
 use tell::Teller;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 
 mod aim;
 mod course;
 pub(crate) mod held;
 mod history;
 mod plan;
+mod pods;
+mod receipts;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -64,8 +61,6 @@ const EVERY: Duration = Duration::from_secs(1);
 const GONE_EVERY: Duration = Duration::from_secs(1);
 /// The objects that there are, are asked for again after this.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
-/// Differences that are counted.
-const DIFFERENCES_MAX: i32 = 10_000;
 /// The condition of a StateRestore.
 const SUCCEEDED: &str = "Succeeded";
 
@@ -354,57 +349,6 @@ impl Context {
         }
     }
 
-    /// The pods that have a lineage of the restore and have not ended, as the API server has them now.
-    async fn bearers(&self, namespace: &str, members: &[RestoredMember]) -> Result<Vec<Bearer>, kube::Error> {
-        let api: Api<Pod> = Api::namespaced(self.with.client.clone(), namespace);
-        let listed = api.list(&ListParams::default().labels(labels::LINEAGE)).await?;
-        let mut found = Vec::new();
-        for pod in listed.items {
-            let lineage = pod.labels().get(labels::LINEAGE).cloned().unwrap_or_default();
-            let has_ended = matches!(super::replicas::phase(&pod), "Succeeded" | "Failed");
-            if has_ended || !members.iter().any(|member| member.lineage == lineage) {
-                continue;
-            }
-            let ending = pod.metadata.deletion_timestamp.as_ref().map(|by| self.with.clock.now().since(Timestamp::from(by.0)));
-            let uid = pod.uid().unwrap_or_default();
-            let given_up = ending.is_some() && self.is_given_up(namespace, &lineage, &uid) && self.is_lost(&pod).await?;
-            found.push(Bearer { name: pod.name_any(), uid, ending, given_up });
-        }
-        Ok(found)
-    }
-
-    /// Whether a pod has no slot any more, by the same rules as ever: of a lost node's, its agent was silent for longer than it is waited for.
-    fn is_given_up(&self, namespace: &str, lineage: &str, uid: &str) -> bool {
-        let slots = self.slots.borrow();
-        let row = slots.iter().find(|row| row.namespace == namespace && row.object.as_deref() == Some(lineage));
-        row.is_some_and(|row| row.holder.as_ref().is_none_or(|(_, holder)| holder != uid))
-    }
-
-    async fn is_lost(&self, pod: &Pod) -> Result<bool, kube::Error> {
-        let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) else { return Ok(false) };
-        let node = Api::<Node>::all(self.with.client.clone()).get_opt(node).await?;
-        let conditions = node.and_then(|node| node.status?.conditions);
-        Ok(!conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True"))
-    }
-
-    /// Asks pods to end, these and no others of their names.
-    async fn end(&self, namespace: &str, pods: &[(String, String)]) -> Result<(), kube::Error> {
-        let api: Api<Pod> = Api::namespaced(self.with.client.clone(), namespace);
-        let ends = pods.iter().map(|(name, uid)| {
-            let exactly = Preconditions { uid: Some(uid.clone()), resource_version: None };
-            let params = DeleteParams { preconditions: Some(exactly), ..DeleteParams::default() };
-            let api = &api;
-            async move { api.delete(name, &params).await }
-        });
-        for ended in futures::future::join_all(ends).await {
-            match ended {
-                Err(kube::Error::Api(refused)) if refused.is_not_found() || refused.is_conflict() => {}
-                other => drop(other?),
-            }
-        }
-        Ok(())
-    }
-
     /// No pod runs: each lineage's history goes back, and it is written down that it did.
     async fn go_back(&self, mut teller: Teller<'_>, repository: &RepositoryKey, who: &[usize]) -> Result<Action, kube::Error> {
         let mut status = teller.status();
@@ -479,75 +423,6 @@ impl Context {
         let went = went.await.map_err(|status| aim::hindrance(&status))?;
         tracing::info!(restore = teller.name(), lineage = member.lineage, ?went, to = member.sequence, "a lineage went back");
         Ok(went)
-    }
-
-    /// The gates are open: what replicas prove of their disks is gathered.
-    async fn await_receipts(
-        &self,
-        mut teller: Teller<'_>,
-        repository: &RepositoryKey,
-        who: &[usize],
-    ) -> Result<Action, kube::Error> {
-        let mut status = teller.status();
-        let coordinator = match self.coordinator(repository) {
-            Ok(coordinator) => coordinator,
-            Err(why) => return self.delay(teller, &why).await,
-        };
-        let mut missing = Vec::new();
-        for member in who.iter().filter_map(|index| status.members.get(*index)) {
-            match receipt(&coordinator, repository, member).await {
-                Ok(Some(receipt)) => status.receipts.push(receipt),
-                Ok(None) => missing.push(member.clone()),
-                Err(error) => return self.delay(teller, &aim::hindrance(&error)).await,
-            }
-        }
-        status.receipt_count = i32::try_from(status.receipts.len()).ok();
-        if missing.is_empty() {
-            let message = "the receipts are there";
-            teller.settle(status, &Saying::new(SUCCEEDED, Truth::Unknown, "Starting", message)).await?;
-            return self.finish(teller, repository).await;
-        }
-        let message = self.what_is_missing(&coordinator, repository, &missing);
-        teller.settle(status, &Saying::new(SUCCEEDED, Truth::Unknown, "Starting", message)).await?;
-        Ok(Action::requeue(EVERY))
-    }
-
-    fn what_is_missing(&self, coordinator: &Coordinator, repository: &RepositoryKey, missing: &[RestoredMember]) -> String {
-        let (seen, pods) = (coordinator.seen(), self.with.objects.pods.state());
-        let has_pod = |member: &RestoredMember| {
-            pods.iter().any(|pod| {
-                pod.labels().get(labels::LINEAGE) == Some(&member.lineage)
-                    && pod.namespace().as_deref() == Some(&repository.namespace)
-            })
-        };
-        let word = |member: &RestoredMember| match seen.get(&member.stored_as) {
-            Some(seen) if !seen.trouble.is_empty() => format!("{} ({})", member.lineage, seen.trouble),
-            Some(_) => format!("{} (it is being restored)", member.lineage),
-            None if has_pod(member) => format!("{} (its agent is not heard yet)", member.lineage),
-            None => format!("{} (it has no pod; it is restored when it starts)", member.lineage),
-        };
-        let words: Vec<String> = missing.iter().map(word).collect();
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        format!("the gates are open; waiting for receipts: {}", hindrance::listed(&words))
-    }
-
-    /// All receipts are there.
-    async fn finish(&self, mut teller: Teller<'_>, repository: &RepositoryKey) -> Result<Action, kube::Error> {
-        let uid = teller.uid();
-        let mut status = teller.status();
-        self.release(repository, &status.members).await;
-        let (good, message) = course::outcome(&status.receipts);
-        let (phase, reason) = match good {
-            true => (RestorePhaseStatus::Restored, "Restored"),
-            false => (RestorePhaseStatus::Failed, "NotAsItWas"),
-        };
-        status.phase = Some(phase);
-        teller.settle(status, &Saying::new(SUCCEEDED, good, reason, message.clone())).await?;
-        self.held.forget(&uid);
-        self.pauses.forget(&uid);
-        teller.tell(!good, if good { "Restored" } else { "RestoreFailed" }, message);
-        self.with.metrics.restore_settled(reason);
-        Ok(Action::await_change())
     }
 
     /// Lets go of the checkpoints: those that are the state again stay by that.
@@ -633,47 +508,4 @@ fn namespace_of(status: &StateRestoreStatus) -> String {
 
 fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or_default()
-}
-
-/// What proves that a replica was restored; `None`: not yet.
-async fn receipt(
-    coordinator: &Coordinator,
-    repository: &RepositoryKey,
-    member: &RestoredMember,
-) -> Result<Option<ReceiptStatus>, Status> {
-    let place = history::place(coordinator.shared(), &repository.namespace, &member.stored_as).await?;
-    let Some(proof) = history::proof(&place, unsigned(member.claim.unwrap_or_default())).await? else { return Ok(None) };
-    let deviations = if proof.root == member.root { 0 } else { differences(coordinator, &place, member, proof.sequence).await? };
-    Ok(Some(ReceiptStatus {
-        lineage: member.lineage.clone(),
-        sequence: member.sequence,
-        proof: Some(number(proof.sequence)),
-        before: member.before,
-        root_asked: member.root.clone(),
-        root_found: proof.root,
-        deviations,
-    }))
-}
-
-/// How many files of two checkpoints differ: equal bytes may have been cut otherwise, and then none does.
-async fn differences(
-    coordinator: &Coordinator,
-    place: &crate::catalog::Place,
-    member: &RestoredMember,
-    proof: u64,
-) -> Result<i32, Status> {
-    let point = |sequence| {
-        Some(PointRef { lineage: Some(place.names.clone()), point: Some(Point::Checkpoint(sequence)), accept_fuzzy: true })
-    };
-    let request = DiffFilesRequest { one: point(unsigned(member.sequence)), two: point(proof), paths: Vec::new() };
-    let mut found = coordinator.api().diff_files(tonic::Request::new(request)).await?.into_inner();
-    let mut count = 0;
-    while let Some(difference) = found.next().await {
-        difference?;
-        count += 1;
-        if count >= DIFFERENCES_MAX {
-            break;
-        }
-    }
-    Ok(count)
 }

@@ -7,6 +7,7 @@
 
 use crate::cluster::hindrance::listed;
 use holdfast_api::restore::{ReceiptStatus, RestoredMember};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// A pod that should have ended by itself is worth a word after this.
@@ -67,25 +68,33 @@ fn still_run(pods: &[&Bearer]) -> String {
     message
 }
 
-/// Whether what was found on disk is what was asked for, everywhere; and in which words.
-pub(super) fn outcome(receipts: &[ReceiptStatus]) -> (bool, String) {
-    let is_good = |receipt: &&ReceiptStatus| receipt.root_asked == receipt.root_found || receipt.deviations == 0;
-    let bad: Vec<&str> = receipts.iter().filter(|receipt| !is_good(receipt)).map(|receipt| receipt.lineage.as_str()).collect();
+/// Whether every file holds what was asked for, everywhere; and in which words. `spoilt`: replicas of which some don't.
+pub(super) fn outcome(receipts: &[ReceiptStatus], spoilt: &BTreeSet<String>) -> (bool, String) {
     let count = receipts.len();
-    match bad[..] {
-        [] if count == 1 => (true, "one replica is as it was, as its receipt proves".to_owned()),
-        [] => (true, format!("{count} replicas are as they were, as their receipts prove")),
-        _ => (
-            false,
-            format!("{} of {count} replicas are not all as they were, as their receipts say: {}", bad.len(), listed(&bad)),
-        ),
+    let bad: Vec<&str> = spoilt.iter().map(String::as_str).collect();
+    if !bad.is_empty() {
+        let message = format!("{} of {count} replicas hold other files than were asked for: {}", bad.len(), listed(&bad));
+        return (false, message);
+    }
+    let all = match count {
+        1 => "one replica is as it was, as its receipt proves".to_owned(),
+        count => format!("{count} replicas are as they were, as their receipts prove"),
+    };
+    match receipts
+        .iter()
+        .filter(|receipt| receipt.root_asked != receipt.root_found)
+        .map(|receipt| receipt.deviations)
+        .sum::<i32>()
+    {
+        0 => (true, all),
+        // what belongs to somebody else can't be changed: most of the time that is the volume's own directory
+        deviations => (true, format!("{all}, but for the owner, mode or times of {deviations} files or directories")),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
 
     fn member(name: &str, claim: Option<i64>) -> RestoredMember {
         RestoredMember {
@@ -147,9 +156,13 @@ mod tests {
 
     #[test]
     fn only_what_is_proven_is_a_success() {
-        assert!(outcome(&[receipt("a", "aa", 0), receipt("b", "aa", 0)]).0);
-        assert!(outcome(&[receipt("a", "bb", 0)]).0, "cut otherwise, and every byte the same");
-        let (good, said) = outcome(&[receipt("a", "aa", 0), receipt("b", "bb", 2)]);
+        let (none, b) = (BTreeSet::new(), BTreeSet::from(["b".to_owned()]));
+        let two = |found: &str, deviations| [receipt("a", "aa", 0), receipt("b", found, deviations)];
+        assert_eq!(outcome(&two("aa", 0), &none).1, "2 replicas are as they were, as their receipts prove");
+        assert_eq!(outcome(&two("bb", 0), &none), outcome(&two("aa", 0), &none), "cut otherwise, and everything the same");
+        let (good, said) = outcome(&two("bb", 1), &none);
+        assert!(good && said.ends_with("prove, but for the owner, mode or times of 1 files or directories"), "{said}");
+        let (good, said) = outcome(&two("bb", 2), &b);
         assert!(!good && said.contains("1 of 2") && said.ends_with(": b"), "{said}");
     }
 
