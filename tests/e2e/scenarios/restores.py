@@ -10,7 +10,6 @@ from scenarios.snapshots import snapshot, taken
 
 SPACE = "returns"
 STILL = {"consistency": {"mode": "Freeze", "pauseBudget": "5s"}}
-LABEL = {"holdfast.dev/policy": "book"}
 
 
 def restore(name, namespace=SPACE, **spec):
@@ -58,11 +57,11 @@ def lines(workload, count, **how):
 
 def goes_back(kind, name, count, **how):
     """Snapshot, more lines, a plan that changes nothing, back to the snapshot, and back from there."""
-    apply(workload(kind, name, replicas=count, labels=LABEL, **how), namespace=SPACE)
+    apply(workload(kind, name, replicas=count, labels={"holdfast.dev/policy": name}, **how), namespace=SPACE)
     first = ready_pods(SPACE, name, count, seconds=240)
     for pod in first:
         written(SPACE, name_of(pod), 10)
-    snapshot("then", namespace=SPACE, policies=["book"])
+    snapshot("then", namespace=SPACE, policies=[name])
     members = {member["lineage"]: member for member in taken("then", namespace=SPACE)["members"]}
     must(len(members) == count, f"other members: {members}")
     for lineage, pod in replicas(name, count).items():
@@ -111,19 +110,19 @@ def restore_in_place(store):
 @scenario
 def restore_in_place_without_volumes(store):
     """The same with a Deployment, whose pods begin with empty disks."""
-    stage.namespace(SPACE, store, policies=[policy("book", **STILL)])
+    stage.namespace(SPACE, store, policies=[policy("leaf", **STILL)])
     goes_back("Deployment", "leaf", 2)
 
 
 @scenario
 def restore_is_refused(store):
     """What was not agreed to is named, and changes nothing; a restore that is deleted on its way lets all gates open."""
-    stage.namespace(SPACE, store, policies=[policy("book", **STILL)])
-    apply(workload("StatefulSet", "kept", replicas=2, labels=LABEL, grace=30), namespace=SPACE)
+    stage.namespace(SPACE, store, policies=[policy("kept", **STILL)])
+    apply(workload("StatefulSet", "kept", replicas=2, labels={"holdfast.dev/policy": "kept"}, grace=30), namespace=SPACE)
     first = ready_pods(SPACE, "kept", 2, seconds=240)
     for pod in first:
         written(SPACE, name_of(pod), 10)
-    snapshot("kept", namespace=SPACE, policies=["book"])
+    snapshot("kept", namespace=SPACE, policies=["kept"])
     taken("kept", namespace=SPACE)
     budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "kept"},
               "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "kept"}}}}
@@ -132,7 +131,7 @@ def restore_is_refused(store):
     future = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
     asked = {"budget": ({"source": {"snapshot": "kept"}}, "DisruptionBudget", "accept: {disruption: true}"),
              "beside": ({"source": {"snapshot": "kept"}, "elsewhere": {"namespace": "default"}}, "NotBeside", "holdfast restore"),
-             "early": ({"source": {"time": future, "policies": ["book"]}}, "Invalid", "not been yet"),
+             "early": ({"source": {"time": future, "policies": ["kept"]}}, "Invalid", "not been yet"),
              "nothing": ({"source": {"undo": "budget"}}, "NothingToUndo", "budget")}
     for name, (spec, reason, word) in asked.items():
         restore(name, **spec)
@@ -142,7 +141,7 @@ def restore_is_refused(store):
     events = [event for event in items("events", SPACE) if event["involvedObject"].get("name") == "budget"]
     must(any(event["reason"] == "RestoreFailed" for event in events), f"no event tells of it: {events}")
     moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    restore("moment", source={"time": moment, "policies": ["book"]}, accept={"disruption": True})
+    restore("moment", source={"time": moment, "policies": ["kept"]}, accept={"disruption": True})
     restored("moment", 2)
     # deleted while its pods end: whatever had been done by then, both replicas run again
     second = ready_pods(SPACE, "kept", 2, not_among=uids(first), seconds=120)
