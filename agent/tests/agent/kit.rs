@@ -171,7 +171,7 @@ impl Agent {
     ) -> Result<Self, AgentError> {
         let (told, status) = watch::channel(Status::default());
         let progress = Arc::new(Progress::default());
-        let prepared = prepare(config, Arc::clone(transport), Arc::clone(domain), told, progress).await;
+        let prepared = Box::pin(prepare(config, Arc::clone(transport), Arc::clone(domain), told, progress)).await;
         let Prepared { agent, restored } = prepared?;
         let (commands, asked) = mpsc::channel(4);
         let mut task = JoinSet::new();

@@ -86,7 +86,7 @@ pub(crate) async fn run(term: Term, stop: CancellationToken) -> anyhow::Result<(
     let (held, holds) = watch::channel(Holds::default());
     let known = holds.clone();
     let cluster = Cluster::new(ClusterConfig { client: term.client.clone(), repositories: table, holds });
-let (found, findings) = watch::channel(verify::Findings::default());
+    let (found, findings) = watch::channel(verify::Findings::default());
     let verifying = verify::run(leading.clone(), Duration::from_secs(term.settings.verify_seconds), found, stop.clone());
     watches.spawn(verifying);
     let sweeping = sweep::run(leading.clone(), cluster.slots(), findings, bells.sweep.clone());

@@ -135,7 +135,7 @@ mod tests {
         assert!(matches!(next(&members, &[], &[pod("a", Some(0))]), Next::Wait(said) if said.ends_with(": a")));
         assert!(matches!(next(&members, &[], &[pod("a", Some(90))]), Next::Wait(said) if said.contains("ended 90 s ago")));
         let lost = Bearer { given_up: true, ..pod("a", Some(90)) };
-        assert_eq!(next(&members, &[], &[lost.clone()]), Next::GoBack(vec![0, 1]), "given up, as slots do");
+        assert_eq!(next(&members, &[], std::slice::from_ref(&lost)), Next::GoBack(vec![0, 1]), "given up, as slots do");
         assert!(matches!(next(&members, &[], &[lost, pod("b", Some(1))]), Next::Wait(_)));
         assert_eq!(next(&members, &[], &[]), Next::GoBack(vec![0, 1]));
     }
