@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cluster is gone, the bucket is left. Played last: what the others made goes with the cluster."""
+"""A volume of long ago, and a cluster that is gone. The last is played last: what the others made goes with the cluster."""
+import subprocess
+from pathlib import Path
+
 import stage
 from app import began_after, log, lost, policy, ready_pods, workload, written
-from kube import apply, kubectl, must, name_of, say, until
+from kube import apply, get, kubectl, must, name_of, pods, say, until
 from scenario import scenario
 
 SPACE = "again"
@@ -14,10 +17,44 @@ def books():
     return workload("StatefulSet", "books", replicas=2, labels={"holdfast.dev/policy": "given"})
 
 
-def waits(number):
-    """What the events of a replica's pod say while its gate waits for somebody's choice."""
-    said = kubectl("describe", "pod", "-n", SPACE, f"books-{number}")
-    return next((line.strip() for line in said.splitlines() if "ForeignLineageFound" in line), None)
+def waits(pod, reason):
+    """What the events of a pod say while its gate waits for somebody's choice."""
+    said = kubectl("describe", "pod", "-n", SPACE, pod)
+    return next((line.strip() for line in said.splitlines() if reason in line), None)
+
+
+def scaled(name, replicas):
+    kubectl("scale", "statefulset", "-n", SPACE, name, f"--replicas={replicas}")
+    if replicas:
+        ready_pods(SPACE, name, replicas, seconds=180)
+    else:
+        until(f"{name} has no pods", lambda: not pods(SPACE, f"app={name}", ending=True), 120)
+
+
+@scenario
+def old_volume(store):
+    """A volume comes back as it was long ago, while the store has gone on: the gate waits, says what to choose, and what was chosen is done."""
+    stage.namespace(SPACE, store, policies=[policy("given")])
+    apply(workload("StatefulSet", "ledger", labels={"holdfast.dev/policy": "given"}, volume="claim"), namespace=SPACE)
+    ready_pods(SPACE, "ledger", 1, seconds=180)
+    written(SPACE, "ledger-0", 10)
+    scaled("ledger", 0)
+    name = get("pvc", "state-ledger-0", SPACE)["spec"]["volumeName"]
+    volume = Path(get("pv", name)["spec"]["hostPath"]["path"])
+    left, newer = [volume.with_name(f"{volume.name}-{what}") for what in ["left", "newer"]]
+    subprocess.run(["cp", "-a", volume, left], check=True)
+    scaled("ledger", 1)
+    lines = written(SPACE, "ledger-0", len(log(SPACE, "ledger-0")) + 20)
+    scaled("ledger", 0)
+    volume.rename(newer)
+    left.rename(volume)
+    kubectl("scale", "statefulset", "-n", SPACE, "ledger", "--replicas=1")
+    say("          " + until("the gate waits for a choice", lambda: waits("ledger-0", "Diverged"), 120))
+    kubectl("annotate", "statelineage", "-n", SPACE, "statefulset-ledger-0", "holdfast.dev/choose=prefer-store")
+    ready_pods(SPACE, "ledger", 1, seconds=120)
+    must(log(SPACE, "ledger-0")[:len(lines)] == lines, "it does not go on from what the store has")
+    kubectl("delete", "statefulset", "-n", SPACE, "ledger")
+    subprocess.run(["rm", "-rf", newer], check=True)
 
 
 @scenario
@@ -36,7 +73,7 @@ def second_cluster(store):
     stage.namespace(SPACE, store, policies=[policy("given")])
     apply(books(), namespace=SPACE)
     for number in pods:
-        message = until(f"the gate of books-{number} waits for a choice", lambda number=number: waits(number), 120)
+        message = until(f"the gate of books-{number} waits for a choice", lambda number=number: waits(f"books-{number}", "ForeignLineageFound"), 120)
         must("holdfast.dev/choose" in message, f"it does not say what to do: {message}")
     say(f"          {message}")
     kubectl("annotate", "statelineage", "-n", SPACE, "statefulset-books-0", "holdfast.dev/choose=adopt")
