@@ -18,7 +18,7 @@
 //!     repositories  StateRepositories become coordinators, in a table that the others look into
 //!     snapshots     StateSnapshots are taken
 //!     collecting    what the policies no longer want is deleted
-//!     restores      StateRestores are carried out
+//!     restores      StateRestores are carried out (once: what both have in common)
 //!     sweep         the look at everything: audit, lineages, policies, and what their statuses say
 //!     verify        lineages are read back
 //!     gates, events, conditions, metrics, http    what is told
@@ -46,6 +46,7 @@ mod leading;
 mod lineages;
 mod metrics;
 mod name;
+mod once;
 mod pauses;
 mod pki;
 mod policies;

@@ -4,11 +4,8 @@
 //!
 //! A process that leads no more and doesn't know it yet does no harm: the role's log in the repository decides who may delete.
 
-use super::Repositories;
-use super::events::{Events, News};
-use super::leading::Objects;
-use super::metrics::Metrics;
-use crate::clock::Clock;
+use super::events::News;
+use super::leading::Leading;
 use crate::collector::{Collector, CollectorConfig, went};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -20,7 +17,6 @@ use holdfast_store::collect::{Ended, Options, Report};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 use wishes::{Sight, Task, tasks};
 
 #[cfg(test)]
@@ -38,7 +34,7 @@ const PROBLEMS_MAX: usize = 3;
 
 /// What a collector of a cluster works with.
 pub(crate) struct Collecting {
-    pub(crate) clock: Clock,
+    pub(crate) with: Leading,
     pub(crate) owner: OwnerId,
     /// Who collects, for people.
     pub(crate) holder: String,
@@ -46,10 +42,6 @@ pub(crate) struct Collecting {
     pub(crate) every: Duration,
     /// How thorough to be.
     pub(crate) options: Options,
-    pub(crate) metrics: Metrics,
-    pub(crate) events: Events,
-    pub(crate) repositories: watch::Receiver<Repositories>,
-    pub(crate) objects: Objects,
 }
 
 /// How a round ended.
@@ -93,18 +85,18 @@ impl Turns {
 
 /// Collects for ever. To be dropped at any moment is as good as a death between two requests: the next one goes on.
 pub(crate) async fn run(collecting: Collecting) {
-    collecting.objects.listed().await;
+    collecting.with.objects.listed().await;
     let (mut turns, mut work) = (Turns::default(), FuturesUnordered::new());
     loop {
         let mut tasks = collecting.tasks();
         let known: Vec<_> = tasks.keys().copied().collect();
-        for (id, packs) in turns.take(collecting.clock.monotonic(), collecting.every, known.into_iter()) {
+        for (id, packs) in turns.take(collecting.with.clock.monotonic(), collecting.every, known.into_iter()) {
             work.extend(tasks.remove(&id).map(|task| collecting.round(id, task, packs)));
         }
         tokio::select! {
             Some(round) = work.next(), if !work.is_empty() => {
                 collecting.tell(&round);
-                turns.ended(collecting.clock.monotonic(), round.id, round.packs, went(&round.result));
+                turns.ended(collecting.with.clock.monotonic(), round.id, round.packs, went(&round.result));
             }
             () = tokio::time::sleep(LOOK_EVERY.min(collecting.every)) => {}
         }
@@ -114,12 +106,12 @@ pub(crate) async fn run(collecting: Collecting) {
 impl Collecting {
     fn tasks(&self) -> BTreeMap<RepositoryId, Task> {
         let sight = Sight {
-            lineages: self.objects.lineages.state(),
-            pods: self.objects.pods.state(),
-            policies: self.objects.policies.state(),
-            repositories: self.objects.repositories.state(),
+            lineages: self.with.objects.lineages.state(),
+            pods: self.with.objects.pods.state(),
+            policies: self.with.objects.policies.state(),
+            repositories: self.with.objects.repositories.state(),
         };
-        let open = self.repositories.borrow().clone();
+        let open = self.with.repositories.borrow().clone();
         tasks(&sight, &open)
     }
 
@@ -147,19 +139,19 @@ impl Collecting {
         let news = |is_warning: bool, reason: &'static str, note: &str| {
             for about in round.task.objects.iter().cloned() {
                 let news = News::normal(about, reason, "Collect", note);
-                self.events.tell(News { is_warning, ..news });
+                self.with.events.tell(News { is_warning, ..news });
             }
         };
         let report = match &round.result {
             Ok(report) => report,
             Err(error) => {
                 tracing::warn!(repository = %key, %error, "a collection failed; it is tried again");
-                self.metrics.collection(key, "failed");
+                self.with.metrics.collection(key, "failed");
                 return news(true, "CollectionFailed", &format!("nothing more was deleted, and it is tried again: {error}"));
             }
         };
         // a collector of another process was faster: that one tells
-        self.metrics.collection(key, if report.ended == Ended::Superseded { "superseded" } else { "done" });
+        self.with.metrics.collection(key, if report.ended == Ended::Superseded { "superseded" } else { "done" });
         for lineage in report.lineages.iter().filter(|lineage| !lineage.gone.is_empty()) {
             for (reason, tally) in &lineage.gone {
                 let (objects, bytes, boundary) = (tally.objects, tally.bytes, lineage.boundary);
@@ -169,7 +161,7 @@ impl Collecting {
             }
         }
         for (reason, tally) in report.gone() {
-            self.metrics.deleted(key, &reason.to_string(), tally.objects, tally.bytes);
+            self.with.metrics.deleted(key, &reason.to_string(), tally.objects, tally.bytes);
         }
         if let Some(note) = summary(report) {
             news(false, "Collected", &note);

@@ -55,6 +55,9 @@ impl Objects {
 }
 
 #[cfg(test)]
+pub(crate) mod kit;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use kube::runtime::reflector::store;

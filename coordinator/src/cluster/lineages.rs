@@ -262,11 +262,13 @@ fn damage(verified: &Verified) -> Option<String> {
     }
 }
 
-fn name_of(object: &StateLineage) -> Name {
+/// What names it in the cluster.
+pub(crate) fn name_of(object: &StateLineage) -> Name {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 
-fn repository_of(object: &StateLineage) -> RepositoryKey {
+/// The repository that it is in.
+pub(crate) fn repository_of(object: &StateLineage) -> RepositoryKey {
     RepositoryKey::new(object.namespace().unwrap_or_default(), object.spec.repository.clone())
 }
 

@@ -53,10 +53,9 @@ pub(crate) fn bearers(sight: &Sight) -> BTreeMap<(String, String), &Arc<Pod>> {
     let holding = |lineage: &Arc<StateLineage>| Some((lineage.status.as_ref()?.holder_uid.clone()?, lineage.name_any()));
     let held: BTreeMap<String, String> = sight.lineages.iter().filter_map(holding).collect();
     for pod in &sight.pods {
-        let has_ended = matches!(phase(pod), "Succeeded" | "Failed");
         // the label comes a moment after the grant
         let held = || held.get(pod.metadata.uid.as_ref()?);
-        let Some(lineage) = pod.labels().get(labels::LINEAGE).or_else(held).filter(|_| !has_ended) else { continue };
+        let Some(lineage) = pod.labels().get(labels::LINEAGE).or_else(held).filter(|_| !has_ended(pod)) else { continue };
         let key = (pod.namespace().unwrap_or_default(), lineage.clone());
         if found.get(&key).is_none_or(|known| is_ending(known)) {
             found.insert(key, pod);
@@ -67,6 +66,11 @@ pub(crate) fn bearers(sight: &Sight) -> BTreeMap<(String, String), &Arc<Pod>> {
 
 pub(crate) fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
+}
+
+/// Whether none of its containers will ever run again.
+pub(crate) fn has_ended(pod: &Pod) -> bool {
+    matches!(phase(pod), "Succeeded" | "Failed")
 }
 
 pub(crate) const fn is_ending(pod: &Pod) -> bool {

@@ -14,15 +14,15 @@
 //! status and in the logs; a leader that takes over goes on from there, and no lineage goes back twice. There is no finalizer: when the object goes, the
 //! gates open.
 
-use super::conditions::{self, Saying, Truth};
+use super::conditions::{Saying, Truth};
 use super::events::News;
 use super::hindrance::{self, Hindrance};
 use super::leading::Leading;
+use super::once::{SUCCEEDED, Sees, is_over, see_to_all};
 use super::pauses::{self, Pauses};
 use super::watched::full_name;
 use super::{RepositoryKey, SlotView};
 use crate::Coordinator;
-use futures::StreamExt;
 use held::Held;
 use holdfast_api::restore::{RestorePhaseStatus, RestoredMember};
 use holdfast_api::{StateLineage, StateRestore, StateRestoreStatus};
@@ -53,16 +53,12 @@ mod tell;
 #[cfg(test)]
 mod tests;
 
-/// Restores that are seen to at once.
-const AT_ONCE: u16 = 16;
 /// What goes on is looked at this often.
 const EVERY: Duration = Duration::from_secs(1);
 /// Objects that have gone are looked for this often.
 const GONE_EVERY: Duration = Duration::from_secs(1);
 /// The objects that there are, are asked for again after this.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
-/// The condition of a StateRestore.
-const SUCCEEDED: &str = "Succeeded";
 
 /// The StateRestores of the cluster.
 type Restores = Store<DeserializeGuard<StateRestore>>;
@@ -86,14 +82,7 @@ pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) {
         context.with.objects.listed().await;
         let controller = Controller::new(api, watcher::Config::default());
         let gone = look_for_gone(Arc::clone(&context), controller.store());
-        let restores = controller
-            .with_config(kube::runtime::Config::default().concurrency(AT_ONCE))
-            .run(reconcile, on_error, Arc::clone(&context))
-            .for_each(|done| async {
-                if let Err(kube::runtime::controller::Error::QueueError(error)) = done {
-                    tracing::warn!(%error, "a watch was interrupted");
-                }
-            });
+        let restores = see_to_all(controller, Arc::clone(&context));
         futures::future::join(restores, gone).await;
     };
     stop.run_until_cancelled(controlled).await;
@@ -138,71 +127,23 @@ async fn look_for_gone(context: Arc<Context>, restores: Restores) {
     }
 }
 
-#[allow(clippy::needless_pass_by_value, reason = "as the controller calls it")]
-fn on_error(object: Arc<DeserializeGuard<StateRestore>>, error: &kube::Error, context: Arc<Context>) -> Action {
-    // somebody has written it meanwhile: what stands there now is read
-    if !matches!(error, kube::Error::Api(refused) if refused.is_conflict()) {
-        context.with.metrics.reconcile_failed("StateRestore");
-        tracing::warn!(restore = full_name(&*object), %error, "a StateRestore could not be looked after");
-    }
-    Action::requeue(context.pauses.put_off(&object.uid().unwrap_or_default(), context.with.clock.monotonic(), pauses::LONGEST))
-}
-
-async fn reconcile(object: Arc<DeserializeGuard<StateRestore>>, context: Arc<Context>) -> Result<Action, kube::Error> {
-    let object = match &object.0 {
-        Ok(object) => object,
-        Err(error) => {
-            tracing::error!(restore = full_name(&*object), error = %error.error, "a StateRestore can't be understood");
-            context.with.metrics.not_understood("StateRestore");
-            return Ok(Action::await_change());
-        }
-    };
-    if is_over(object) {
-        return Ok(Action::await_change());
-    }
-    let uid = object.uid().unwrap_or_default();
-    if let Some(left) = context.pauses.left(&uid, context.with.clock.monotonic()) {
-        return Ok(Action::requeue(left));
-    }
-    // what is cached may be older than what was written a moment ago
-    let api: Api<StateRestore> = Api::namespaced(context.with.client.clone(), &object.namespace().unwrap_or_default());
-    let present = api.get_opt(&object.name_any()).await?;
-    match present.filter(|present| present.uid() == object.uid() && !is_over(present)) {
-        Some(object) => context.see_to(Teller::new(&context, object)).await,
-        None => Ok(Action::await_change()),
-    }
-}
-
-/// Whether nothing is left to be done for it.
-fn is_over(object: &StateRestore) -> bool {
-    let settled = object.status.as_ref().and_then(|status| conditions::find(&status.conditions, SUCCEEDED));
-    object.metadata.deletion_timestamp.is_some() || settled.is_some_and(|settled| settled.status != "Unknown")
-}
-
 /// Whether it has begun: since then, its status says what is to be done.
 fn has_begun(status: &StateRestoreStatus) -> bool {
     use RestorePhaseStatus as Phase;
     matches!(status.phase, Some(Phase::Stopping | Phase::GoingBack | Phase::Starting)) && !status.members.is_empty()
 }
 
-impl Context {
-    fn coordinator(&self, key: &RepositoryKey) -> Result<Coordinator, Hindrance> {
-        hindrance::coordinator(&self.with.repositories.borrow(), key)
+impl Sees<StateRestore> for Context {
+    fn with(&self) -> &Leading {
+        &self.with
     }
 
-    /// Holds what stands written that a restore holds; returns another restore that has something of it.
-    fn hold(&self, object: &StateRestore) -> Option<String> {
-        let status = object.status.as_ref().filter(|status| has_begun(status))?;
-        let (uid, namespace) = (object.uid().unwrap_or_default(), namespace_of(status));
-        let lineages = status.members.iter().map(|member| (namespace.clone(), member.lineage.clone())).collect();
-        if let Err(other) = self.held.take(&uid, &full_name(object), lineages) {
-            return Some(other);
-        }
-        self.held.shut(&uid, status.members.iter().any(|member| member.claim.is_none()));
-        None
+    fn pauses(&self) -> &Pauses {
+        &self.pauses
     }
 
-    async fn see_to(&self, mut teller: Teller<'_>) -> Result<Action, kube::Error> {
+    async fn see_to(&self, object: StateRestore) -> Result<Action, kube::Error> {
+        let mut teller = Teller::new(self, object);
         if has_begun(&teller.status()) {
             if let Some(other) = self.hold(&teller.object) {
                 // it can't have begun beside another one, unless somebody else writes what it says
@@ -237,6 +178,24 @@ impl Context {
             Some(why) => self.fail(teller, &why).await,
             None => self.start(teller, &repository, planned).await,
         }
+    }
+}
+
+impl Context {
+    fn coordinator(&self, key: &RepositoryKey) -> Result<Coordinator, Hindrance> {
+        hindrance::coordinator(&self.with.repositories.borrow(), key)
+    }
+
+    /// Holds what stands written that a restore holds; returns another restore that has something of it.
+    fn hold(&self, object: &StateRestore) -> Option<String> {
+        let status = object.status.as_ref().filter(|status| has_begun(status))?;
+        let (uid, namespace) = (object.uid().unwrap_or_default(), namespace_of(status));
+        let lineages = status.members.iter().map(|member| (namespace.clone(), member.lineage.clone())).collect();
+        if let Err(other) = self.held.take(&uid, &full_name(object), lineages) {
+            return Some(other);
+        }
+        self.held.shut(&uid, status.members.iter().any(|member| member.claim.is_none()));
+        None
     }
 
     /// What would be done.

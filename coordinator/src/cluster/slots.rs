@@ -24,6 +24,8 @@ mod preflight;
 mod records;
 mod rows;
 
+pub(super) use facts::is_ready;
+
 /// Things said by agents that wait to be heard.
 const ASKS_MAX: usize = 4096;
 

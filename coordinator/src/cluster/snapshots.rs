@@ -3,23 +3,23 @@
 //!
 //! The snapshot's id follows from the object's UID: whoever leads after a leader that was lost finds what that one has made, or takes it. What passes
 //! (an agent that is away, a barrier that was broken) is tried again until the object's deadline; what only another object could get around fails it at
-//! once. There is no finalizer: deleting the object deletes nothing in the store.
+//! once. Those of one repository are taken one after the other. There is no finalizer: deleting the object deletes nothing in the store.
 
 use super::RepositoryKey;
-use super::conditions::{self, Saying, Truth};
+use super::conditions::{Saying, Truth};
 use super::events::News;
 use super::hindrance::{self, Hindrance};
 use super::leading::Leading;
-use super::pauses::{self, Pauses};
+use super::lineages::repository_of;
+use super::once::{SUCCEEDED, Sees, see_to_all};
+use super::pauses::Pauses;
 use super::replicas::{self, Sight};
 use super::repositories::domain_of;
-use super::watched::full_name;
 use crate::Coordinator;
 use crate::service::snapshot::Terms;
-use futures::StreamExt;
 use holdfast_api::quantity::parse_duration;
 use holdfast_api::snapshot::PhaseStatus;
-use holdfast_api::{StateSnapshot, StateSnapshotSpec, StateSnapshotStatus, labels};
+use holdfast_api::{StateLineage, StateSnapshot, StateSnapshotSpec, StateSnapshotStatus, labels};
 use holdfast_proto::problem::{Problem, Reason};
 use holdfast_proto::v1::{CreateSnapshotRequest, LineageRef, Snapshot};
 use holdfast_store::snapshot::Setting;
@@ -42,10 +42,6 @@ mod tell;
 #[cfg(test)]
 mod tests;
 
-/// Snapshots that are seen to at once; those of one repository are taken one after the other.
-const AT_ONCE: u16 = 16;
-/// The condition of a StateSnapshot.
-const SUCCEEDED: &str = "Succeeded";
 /// Longest name in the repository, without what tells it from others of the same name.
 const NAME_MAX: usize = 100;
 
@@ -64,60 +60,26 @@ pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) {
         context.with.objects.listed().await;
         let controller = Controller::new(api, watcher::Config::default());
         let schedules = schedule::run(Arc::clone(&context), controller.store());
-        let snapshots = controller
-            .with_config(kube::runtime::Config::default().concurrency(AT_ONCE))
-            .run(reconcile, on_error, Arc::clone(&context))
-            .for_each(|done| async {
-                if let Err(kube::runtime::controller::Error::QueueError(error)) = done {
-                    tracing::warn!(%error, "a watch was interrupted");
-                }
-            });
+        let snapshots = see_to_all(controller, Arc::clone(&context));
         futures::future::join(snapshots, schedules).await;
     };
     stop.run_until_cancelled(controlled).await;
 }
 
-#[allow(clippy::needless_pass_by_value, reason = "as the controller calls it")]
-fn on_error(object: Arc<DeserializeGuard<StateSnapshot>>, error: &kube::Error, context: Arc<Context>) -> Action {
-    context.with.metrics.reconcile_failed("StateSnapshot");
-    tracing::warn!(snapshot = full_name(&*object), %error, "a StateSnapshot could not be looked after");
-    Action::requeue(context.pauses.put_off(&object.uid().unwrap_or_default(), context.with.clock.monotonic(), pauses::LONGEST))
-}
-
-async fn reconcile(object: Arc<DeserializeGuard<StateSnapshot>>, context: Arc<Context>) -> Result<Action, kube::Error> {
-    let object = match &object.0 {
-        Ok(object) => object,
-        Err(error) => {
-            tracing::error!(snapshot = full_name(&*object), error = %error.error, "a StateSnapshot can't be understood");
-            context.with.metrics.not_understood("StateSnapshot");
-            return Ok(Action::await_change());
-        }
-    };
-    if is_over(object) {
-        return Ok(Action::await_change());
+impl Sees<StateSnapshot> for Context {
+    fn with(&self) -> &Leading {
+        &self.with
     }
-    let uid = object.uid().unwrap_or_default();
-    if let Some(left) = context.pauses.left(&uid, context.with.clock.monotonic()) {
-        return Ok(Action::requeue(left));
-    }
-    // what is cached may be older than what was written a moment ago
-    let api: Api<StateSnapshot> = Api::namespaced(context.with.client.clone(), &object.namespace().unwrap_or_default());
-    let present = api.get_opt(&object.name_any()).await?;
-    match present.filter(|present| present.uid() == object.uid() && !is_over(present)) {
-        Some(object) => context.see_to(object, &uid).await,
-        None => Ok(Action::await_change()),
-    }
-}
 
-/// Whether nothing is left to be done for it.
-fn is_over(object: &StateSnapshot) -> bool {
-    let settled = object.status.as_ref().and_then(|status| conditions::find(&status.conditions, SUCCEEDED));
-    object.metadata.deletion_timestamp.is_some() || settled.is_some_and(|settled| settled.status != "Unknown")
-}
+    fn pauses(&self) -> &Pauses {
+        &self.pauses
+    }
 
-/// Whether it was taken.
-fn succeeded(object: &StateSnapshot) -> bool {
-    object.status.as_ref().is_some_and(|status| conditions::is_true(&status.conditions, SUCCEEDED))
+    /// Takes it, or says why it is not there yet, or never will be.
+    async fn see_to(&self, object: StateSnapshot) -> Result<Action, kube::Error> {
+        let uid = object.uid().unwrap_or_default();
+        self.bring_about(object, &uid).await
+    }
 }
 
 /// The times of a spec: all that it may take, and the longest pause.
@@ -140,7 +102,7 @@ fn request_of(uid: &str) -> String {
 
 impl Context {
     /// Takes it, or says why it is not there yet, or never will be.
-    async fn see_to(&self, object: StateSnapshot, uid: &str) -> Result<Action, kube::Error> {
+    async fn bring_about(&self, object: StateSnapshot, uid: &str) -> Result<Action, kube::Error> {
         let mut teller = tell::Teller::new(self, object);
         let (all, pause) = match times(&teller.object.spec) {
             Ok(times) => times,
@@ -298,10 +260,7 @@ impl Context {
 
     async fn told(&self, snapshot: &Snapshot, repository: &RepositoryKey, before: StateSnapshotStatus) -> StateSnapshotStatus {
         let of = |name: &str| {
-            let is = |object: &holdfast_api::StateLineage| {
-                object.spec.lineage == name
-                    && RepositoryKey::new(object.namespace().unwrap_or_default(), object.spec.repository.clone()) == *repository
-            };
+            let is = |object: &StateLineage| object.spec.lineage == name && repository_of(object) == *repository;
             self.with.objects.lineages.find(is).map_or_else(|| name.to_owned(), |object| object.name_any())
         };
         let recorded = match self.coordinator(repository) {

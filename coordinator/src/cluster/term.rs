@@ -233,17 +233,7 @@ impl Term {
     fn collect(&self, with: Leading, tasks: &mut JoinSet<anyhow::Result<()>>, stop: &CancellationToken) {
         let Some(every) = self.settings.collecting() else { return };
         let holder = format!("coordinator {}", self.settings.pod_name.as_deref().unwrap_or_default());
-        let collecting = Collecting {
-            clock: with.clock,
-            owner: self.owner,
-            holder,
-            every,
-            options: Options::default(),
-            metrics: with.metrics,
-            events: with.events,
-            repositories: with.repositories,
-            objects: with.objects,
-        };
+        let collecting = Collecting { with, owner: self.owner, holder, every, options: Options::default() };
         let stop = stop.clone();
         tasks.spawn(async move {
             stop.run_until_cancelled(collecting::run(collecting)).await;

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 use super::wishes::Wishes;
 use super::*;
+use crate::cluster::Repositories;
 use crate::cluster::kit::{OWNER, World};
-use crate::cluster::{RepositoryKey, RepositoryState};
-use crate::{Access, Config, Coordinator};
+use crate::cluster::kube_kit::ApiServer;
+use crate::cluster::leading::Objects;
+use crate::cluster::leading::kit::{coordinator, still, table};
 use holdfast_api::{StateLineage, StatePolicy, StateRepository};
 use holdfast_core::policy::{Retention, Tier, Window};
 use k8s_openapi::api::core::v1::Pod;
@@ -12,6 +14,7 @@ use kube::runtime::reflector::{Store, store};
 use kube::runtime::watcher::Event;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
 
 fn object<K: DeserializeOwned>(kind: &str, name: &str, labels: Value, spec: Value) -> Arc<K> {
     let version = if kind == "Pod" { "v1" } else { "holdfast.dev/v1alpha1" };
@@ -55,14 +58,7 @@ fn sight() -> Sight {
 }
 
 fn open(world: &World) -> Repositories {
-    let coordinator = Coordinator::new(Config {
-        repository: world.repository.clone(),
-        owner: OWNER,
-        access: Access::Open,
-        domain: Some("default".to_owned()),
-    });
-    let ready = |name: &str| (RepositoryKey::new("shop", name), RepositoryState::Ready(coordinator.clone()));
-    [ready("main"), ready("again")].into_iter().collect()
+    table(&coordinator(world), &["main", "again"])
 }
 
 fn wish(wishes: &Wishes, lineage: &str) -> Option<Retention> {
@@ -135,6 +131,21 @@ where
     reader
 }
 
+/// A collector of what there is, and what it tells.
+fn collecting(world: &World, every: Duration) -> (Collecting, mpsc::Receiver<News>) {
+    let sight = sight();
+    let objects = Objects {
+        pods: stored(&sight.pods),
+        policies: stored(&sight.policies),
+        lineages: stored(&sight.lineages),
+        repositories: stored(&sight.repositories),
+        first: Arc::default(),
+    };
+    let (_, repositories) = watch::channel(open(world));
+    let (with, told) = still(&ApiServer::default(), repositories, objects);
+    (Collecting { with, owner: OWNER, holder: "a test".to_owned(), every, options: Options::default() }, told)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_policy_gives_up_is_deleted_and_everybody_is_told() {
     let world = World::new().await;
@@ -145,26 +156,8 @@ async fn what_a_policy_gives_up_is_deleted_and_everybody_is_told() {
             writer.checkpoint_of(Duration::from_hours(hours)).await;
         }
     }
-    let (repositories, metrics, sight) = (open(&world), Metrics::default(), sight());
-    let (events, mut told) = Events::new(metrics.clone());
-    let (_table, repositories) = watch::channel(repositories);
-    let collecting = Collecting {
-        clock: Clock::new(),
-        owner: OWNER,
-        holder: "a test".to_owned(),
-        every: Duration::from_millis(20),
-        options: Options::default(),
-        metrics: metrics.clone(),
-        events,
-        repositories,
-        objects: Objects {
-            pods: stored(&sight.pods),
-            policies: stored(&sight.policies),
-            lineages: stored(&sight.lineages),
-            repositories: stored(&sight.repositories),
-            first: Arc::default(),
-        },
-    };
+    let (collecting, mut told) = collecting(&world, Duration::from_millis(20));
+    let metrics = collecting.with.metrics.clone();
     let heard = async {
         let mut heard = Vec::new();
         while heard.len() < 2 {
@@ -195,33 +188,14 @@ async fn what_a_policy_gives_up_is_deleted_and_everybody_is_told() {
 #[tokio::test]
 async fn a_store_that_fails_is_told_and_tried_again() {
     let world = World::new().await;
-    let metrics = Metrics::default();
-    let (events, mut told) = Events::new(metrics.clone());
-    let (_table, repositories) = watch::channel(open(&world));
-    let sight = sight();
     world.memory.set_failing(true);
-    let collecting = Collecting {
-        clock: Clock::new(),
-        owner: OWNER,
-        holder: "a test".to_owned(),
-        every: Duration::from_millis(1),
-        options: Options::default(),
-        metrics: metrics.clone(),
-        events,
-        repositories,
-        objects: Objects {
-            pods: stored(&sight.pods),
-            policies: stored(&sight.policies),
-            lineages: stored(&sight.lineages),
-            repositories: stored(&sight.repositories),
-            first: Arc::default(),
-        },
-    };
+    let (collecting, mut told) = collecting(&world, Duration::from_millis(1));
     let (id, task) = collecting.tasks().pop_first().expect("a task");
     let round = collecting.round(id, task, true).await;
     collecting.tell(&round);
     assert_eq!(went(&round.result), Went::Failed);
     let news = told.try_recv().expect("told");
     assert!(news.is_warning && news.reason == "CollectionFailed", "{news:?}");
-    assert!(metrics.text().contains(r#"ended="failed"} 1"#), "{}", metrics.text());
+    let text = collecting.with.metrics.text();
+    assert!(text.contains(r#"ended="failed"} 1"#), "{text}");
 }

@@ -5,7 +5,7 @@ use super::history::Standing;
 use crate::cluster::RepositoryKey;
 use crate::cluster::conditions::whole_seconds;
 use crate::cluster::hindrance::{Hindrance, listed};
-use crate::cluster::replicas::{is_ending, phase};
+use crate::cluster::replicas::{has_ended, is_ending};
 use holdfast_api::labels;
 use holdfast_api::restore::{AcceptSpec, RestoredMember};
 use holdfast_core::id::OwnerId;
@@ -168,7 +168,7 @@ fn bearing<'a>(draft: &Draft, pods: &'a [Arc<Pod>]) -> Vec<(&'a str, &'a Arc<Pod
     let of = |pod: &'a Arc<Pod>| {
         let lineage = pod.labels().get(labels::LINEAGE)?;
         let is_meant = draft.targets.iter().any(|target| target.lineage == *lineage);
-        let lives = !matches!(phase(pod), "Succeeded" | "Failed") && !is_ending(pod);
+        let lives = !has_ended(pod) && !is_ending(pod);
         (is_meant && lives && pod.namespace().as_deref() == Some(&draft.repository.namespace)).then_some((lineage.as_str(), pod))
     };
     pods.iter().filter_map(of).collect()

@@ -3,7 +3,8 @@
 
 use super::Context;
 use super::course::Bearer;
-use crate::cluster::replicas::phase;
+use crate::cluster::replicas::has_ended;
+use crate::cluster::slots::is_ready;
 use holdfast_api::labels;
 use holdfast_api::restore::RestoredMember;
 use holdfast_core::time::Timestamp;
@@ -19,8 +20,7 @@ impl Context {
         let mut found = Vec::new();
         for pod in listed.items {
             let lineage = pod.labels().get(labels::LINEAGE).cloned().unwrap_or_default();
-            let has_ended = matches!(phase(&pod), "Succeeded" | "Failed");
-            if has_ended || !members.iter().any(|member| member.lineage == lineage) {
+            if has_ended(&pod) || !members.iter().any(|member| member.lineage == lineage) {
                 continue;
             }
             let ending = pod.metadata.deletion_timestamp.as_ref().map(|by| self.with.clock.now().since(Timestamp::from(by.0)));
@@ -41,8 +41,7 @@ impl Context {
     async fn is_lost(&self, pod: &Pod) -> Result<bool, kube::Error> {
         let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) else { return Ok(false) };
         let node = Api::<Node>::all(self.with.client.clone()).get_opt(node).await?;
-        let conditions = node.and_then(|node| node.status?.conditions);
-        Ok(!conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True"))
+        Ok(!node.as_ref().is_some_and(is_ready))
     }
 
     /// Asks pods to end, these and no others of their names.

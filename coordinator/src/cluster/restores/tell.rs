@@ -3,17 +3,16 @@
 
 use super::{Context, SUCCEEDED};
 use crate::cluster::RepositoryKey;
-use crate::cluster::conditions::{self, Saying, Truth, whole_seconds};
+use crate::cluster::conditions::{Saying, Truth, whole_seconds};
 use crate::cluster::events::News;
+use crate::cluster::once::{self, Manager};
 use crate::cluster::watched::full_name;
 use holdfast_api::restore::RestorePhaseStatus;
 use holdfast_api::{StateRestore, StateRestoreStatus};
-use kube::api::{Api, Patch, PatchParams};
 use kube::{Resource, ResourceExt};
-use serde_json::json;
 
-/// Whose fields of a status these are.
-const MANAGER: &str = "holdfast-restores";
+/// A status is what a restore goes on from: only who has read it may write it.
+const MANAGER: Manager = Manager { name: "holdfast-restores", alone: true };
 
 /// Writes one object's status.
 pub(super) struct Teller<'a> {
@@ -68,24 +67,10 @@ impl<'a> Teller<'a> {
     }
 
     /// Writes a status with its condition, if it says anything new. Whoever leads at the same time, or has led, is refused.
-    pub(super) async fn settle(&mut self, mut status: StateRestoreStatus, saying: &Saying) -> Result<(), kube::Error> {
-        let before = self.status();
-        let generation = self.object.metadata.generation;
-        status.observed_generation = generation;
-        let said = std::slice::from_ref(saying);
-        status.conditions = conditions::settled(&before.conditions, said, generation, self.context.with.clock.now());
-        let same = conditions::all_said(&before.conditions, &status.conditions);
-        if same && (StateRestoreStatus { conditions: status.conditions.clone(), ..before }) == status {
-            return Ok(());
+    pub(super) async fn settle(&mut self, status: StateRestoreStatus, saying: &Saying) -> Result<(), kube::Error> {
+        if let Some(object) = once::settle(&self.context.with, &MANAGER, &self.object, status, saying).await? {
+            self.object = object;
         }
-        let api: Api<StateRestore> =
-            Api::namespaced(self.context.with.client.clone(), &self.object.namespace().unwrap_or_default());
-        let patch = json!({
-            "apiVersion": StateRestore::api_version(&()), "kind": StateRestore::kind(&()),
-            "metadata": { "uid": self.object.uid(), "resourceVersion": self.object.resource_version() }, "status": status,
-        });
-        let by = PatchParams::apply(MANAGER).force();
-        self.object = api.patch_status(&self.object.name_any(), &by, &Patch::Apply(patch)).await?;
         Ok(())
     }
 

@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 use super::*;
-use crate::clock::Clock;
-use crate::cluster::events::Events;
 use crate::cluster::kit::{OWNER, SystemClock, World, names};
 use crate::cluster::kube_kit::ApiServer;
-use crate::cluster::leading::{Leading, Objects};
-use crate::cluster::metrics::Metrics;
-use crate::cluster::watched::follow;
-use crate::cluster::{Holds, Repositories, RepositoryState};
+use crate::cluster::leading::kit::{self, coordinator, object, repository, table};
+use crate::cluster::{Holds, Repositories};
 use crate::service::snapshot::Terms;
-use crate::{Access, Config};
 use holdfast_core::checkpoint::Quality;
 use holdfast_core::id::HolderKey;
 use holdfast_core::time::Interval;
@@ -24,7 +19,6 @@ use holdfast_store::write::{CheckpointMeta, Opening, Session, Takeover, Tuning};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::task::JoinSet;
 
 /// A namespace with a repository, and two replicas of the workload `web`.
 struct Shop {
@@ -34,17 +28,15 @@ struct Shop {
     repositories: watch::Sender<Repositories>,
 }
 
-/// A controller at work.
+/// A controller at work, and what it holds shut.
 struct Leader {
-    stop: CancellationToken,
-    tasks: JoinSet<()>,
+    at_work: kit::Leader,
     holds: watch::Receiver<Holds>,
 }
 
 impl Leader {
     async fn end(self) {
-        self.stop.cancel();
-        self.tasks.join_all().await;
+        self.at_work.end().await;
     }
 
     fn shut(&self) -> Vec<String> {
@@ -57,10 +49,6 @@ impl Leader {
     }
 }
 
-fn object(kind: &str, name: &str, spec: Value) -> Value {
-    json!({ "apiVersion": "holdfast.dev/v1alpha1", "kind": kind, "metadata": { "name": name, "namespace": "shop" }, "spec": spec })
-}
-
 fn lineage(slot: u8) -> String {
     format!("statefulset/web/{slot}")
 }
@@ -68,18 +56,11 @@ fn lineage(slot: u8) -> String {
 impl Shop {
     async fn new() -> Self {
         let world = World::new().await;
-        let config = Config {
-            repository: world.repository.clone(),
-            owner: OWNER,
-            access: Access::Open,
-            domain: Some("default".to_owned()),
-        };
-        let coordinator = Coordinator::new(config);
-        let table = [(RepositoryKey::new("shop", "default"), RepositoryState::Ready(coordinator.clone()))];
+        let coordinator = coordinator(&world);
+        let table = table(&coordinator, &["default"]);
         let server = ApiServer::default();
-        let repository = json!({ "domain": "default", "s3": { "bucket": "states" }, "passphrase": { "name": "holdfast" } });
-        server.put("staterepositories", object("StateRepository", "default", repository));
-        let shop = Self { world, coordinator, server, repositories: watch::Sender::new(table.into_iter().collect()) };
+        server.put("staterepositories", repository());
+        let shop = Self { world, coordinator, server, repositories: watch::Sender::new(table) };
         for slot in [0, 1] {
             let workload = json!({ "kind": "StatefulSet", "name": "web" });
             let spec = json!({ "policy": "web", "repository": "default", "lineage": lineage(slot), "slot": slot.to_string(), "workload": workload });
@@ -190,29 +171,17 @@ impl Shop {
     }
 
     fn lead(&self) -> Leader {
-        let (stop, mut tasks, metrics, client) =
-            (CancellationToken::new(), JoinSet::new(), Metrics::default(), self.server.client());
-        let all = watcher::Config::default;
-        let objects = Objects {
-            policies: follow(&mut tasks, &stop, &metrics, &client, all(), &[]),
-            repositories: follow(&mut tasks, &stop, &metrics, &client, all(), &[]),
-            lineages: follow(&mut tasks, &stop, &metrics, &client, all(), &[]),
-            pods: follow(&mut tasks, &stop, &metrics, &client, all(), &[]),
-            first: Arc::default(),
-        };
-        let (events, queue) = Events::new(metrics.clone());
-        tasks.spawn(crate::cluster::events::tell(client.clone(), "holdfast".into(), Clock::new(), queue, stop.clone()));
+        let (mut at_work, with) = kit::Leader::new(&self.server, &self.repositories);
         let (told, holds) = watch::channel(Holds::default());
-        let repositories = self.repositories.subscribe();
         let context = Context {
-            with: Leading { client, clock: Clock::new(), metrics, events, repositories, objects },
+            with,
             system: "holdfast-system".to_owned(),
             slots: watch::channel(Arc::default()).1,
             held: Held::new(told),
             pauses: Pauses::default(),
         };
-        tasks.spawn(run(Arc::new(context), stop.clone()));
-        Leader { stop, tasks, holds }
+        at_work.tasks.spawn(run(Arc::new(context), at_work.stop.clone()));
+        Leader { at_work, holds }
     }
 
     fn status(&self, name: &str) -> Value {

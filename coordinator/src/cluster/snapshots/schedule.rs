@@ -4,10 +4,11 @@
 //! What is due follows from the next moment that the policy's status has noted: any leader finds the same, and the object's name is made of it. So
 //! nothing is taken twice, and after a downtime one snapshot makes up for all that were missed.
 
-use super::{Context, is_over, succeeded};
+use super::Context;
 use crate::cluster::RepositoryKey;
 use crate::cluster::conditions::whole_seconds;
 use crate::cluster::events::News;
+use crate::cluster::once::{has_succeeded, is_over};
 use crate::cluster::watched::full_name;
 use holdfast_api::{StatePolicy, StateSnapshot, StateSnapshotSpec, labels};
 use holdfast_core::policy::{Schedule, Turn};
@@ -181,7 +182,7 @@ fn beyond(mut mine: Vec<StateSnapshot>, kept: usize) -> Vec<StateSnapshot> {
     mine.retain(|snapshot| is_over(snapshot) && snapshot.metadata.deletion_timestamp.is_none());
     // the names of one policy's sort by their times
     mine.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.name_any()));
-    let (good, bad): (Vec<_>, Vec<_>) = mine.into_iter().partition(succeeded);
+    let (good, bad): (Vec<_>, Vec<_>) = mine.into_iter().partition(has_succeeded);
     good.into_iter().skip(kept).chain(bad.into_iter().skip(FAILED_KEPT)).collect()
 }
 

@@ -5,6 +5,7 @@ use super::{Context, SUCCEEDED};
 use crate::cluster::RepositoryKey;
 use crate::cluster::conditions::{self, Saying, Truth, whole_seconds};
 use crate::cluster::hindrance::Hindrance;
+use crate::cluster::once::{self, Manager};
 use crate::convert;
 use holdfast_api::lineage::QualityStatus;
 use holdfast_api::snapshot::{ConsistencyStatus, MemberStatus, PhaseStatus};
@@ -13,12 +14,10 @@ use holdfast_core::time::Timestamp;
 use holdfast_proto::v1::{Consistency, Quality, Snapshot, SnapshotMember};
 use holdfast_store::snapshot::{Manifest, Setting};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{Api, Patch, PatchParams};
-use kube::{Resource, ResourceExt};
-use serde_json::json;
+use kube::ResourceExt;
 
-/// Whose fields of a status these are.
-const MANAGER: &str = "holdfast-snapshots";
+/// One moment's progress may be written over another's: what was taken stands in the repository.
+const MANAGER: Manager = Manager { name: "holdfast-snapshots", alone: false };
 /// Members in a status: as many as the schema lets in.
 const MEMBERS_MAX: usize = 256;
 /// Names of recorded objects in a status: as many as the schema lets in.
@@ -80,29 +79,14 @@ impl<'a> Teller<'a> {
     }
 
     /// Writes a status with its condition, if it says anything new.
-    pub(super) async fn settle(&mut self, mut status: StateSnapshotStatus, saying: &Saying) -> Result<(), kube::Error> {
-        let before = self.status();
-        let generation = self.object.metadata.generation;
-        status.observed_generation = generation;
-        let said = std::slice::from_ref(saying);
-        status.conditions = conditions::settled(&before.conditions, said, generation, self.context.with.clock.now());
-        let same = conditions::all_said(&before.conditions, &status.conditions);
-        if same && (StateSnapshotStatus { conditions: status.conditions.clone(), ..before }) == status {
-            return Ok(());
-        }
-        let api: Api<StateSnapshot> =
-            Api::namespaced(self.context.with.client.clone(), &self.object.namespace().unwrap_or_default());
-        let patch = json!({
-            "apiVersion": StateSnapshot::api_version(&()), "kind": StateSnapshot::kind(&()),
-            // another object of the same name is not meant
-            "metadata": { "uid": self.object.uid() }, "status": status,
-        });
-        match api.patch_status(&self.object.name_any(), &PatchParams::apply(MANAGER).force(), &Patch::Apply(patch)).await {
+    pub(super) async fn settle(&mut self, status: StateSnapshotStatus, saying: &Saying) -> Result<(), kube::Error> {
+        match once::settle(&self.context.with, &MANAGER, &self.object, status, saying).await {
+            Ok(Some(object)) => self.object = object,
+            Ok(None) => {}
             // it was deleted meanwhile
             Err(kube::Error::Api(refused)) if refused.is_not_found() || refused.is_conflict() => {}
-            other => drop(other?),
+            Err(error) => return Err(error),
         }
-        self.object.status = Some(status);
         Ok(())
     }
 }

@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 use super::*;
-use crate::clock::Clock;
-use crate::cluster::events::Events;
-use crate::cluster::kit::{Agent, OWNER, Served, World, Writer};
+use crate::cluster::Repositories;
+use crate::cluster::kit::{Agent, Served, World, Writer};
 use crate::cluster::kube_kit::ApiServer;
-use crate::cluster::leading::{Leading, Objects};
-use crate::cluster::metrics::Metrics;
-use crate::cluster::watched::follow;
-use crate::cluster::{Repositories, RepositoryState};
-use crate::{Access, Config};
+use crate::cluster::leading::kit::{Leader, coordinator, object, repository, table};
 use holdfast_core::barrier::{Answer, Order, Rest};
 use holdfast_core::checkpoint::Quality;
 use holdfast_proto::barrier;
@@ -26,38 +21,13 @@ struct Shop {
     repositories: watch::Sender<Repositories>,
 }
 
-/// A controller at work.
-struct Leader {
-    stop: CancellationToken,
-    tasks: JoinSet<()>,
-}
-
-impl Leader {
-    async fn end(self) {
-        self.stop.cancel();
-        self.tasks.join_all().await;
-    }
-}
-
-fn object(kind: &str, name: &str, spec: Value) -> Value {
-    json!({ "apiVersion": "holdfast.dev/v1alpha1", "kind": kind, "metadata": { "name": name, "namespace": "shop" }, "spec": spec })
-}
-
 impl Shop {
     async fn new() -> Self {
         let world = World::new().await;
-        let config = Config {
-            repository: world.repository.clone(),
-            owner: OWNER,
-            access: Access::Open,
-            domain: Some("default".to_owned()),
-        };
-        let served = Served::start(Coordinator::new(config)).await;
-        let table =
-            [(RepositoryKey::new("shop", "default"), RepositoryState::Ready(served.coordinator.clone()))].into_iter().collect();
+        let served = Served::start(coordinator(&world)).await;
+        let table = table(&served.coordinator, &["default"]);
         let server = ApiServer::default();
-        let repository = json!({ "domain": "default", "s3": { "bucket": "states" }, "passphrase": { "name": "holdfast" } });
-        server.put("staterepositories", object("StateRepository", "default", repository));
+        server.put("staterepositories", repository());
         server.put("statepolicies", object("StatePolicy", "web", json!({ "paths": [] })));
         Self { world, served, server, repositories: watch::Sender::new(table) }
     }
@@ -108,27 +78,10 @@ impl Shop {
     }
 
     fn lead(&self) -> Leader {
-        let (stop, mut tasks, metrics, client) =
-            (CancellationToken::new(), JoinSet::new(), Metrics::default(), self.server.client());
-        let all = watcher::Config::default;
-        let objects = Objects {
-            policies: follow(&mut tasks, &stop, &metrics, &client, all(), &[]),
-            repositories: follow(&mut tasks, &stop, &metrics, &client, all(), &[]),
-            lineages: follow(&mut tasks, &stop, &metrics, &client, all(), &[]),
-            pods: follow(&mut tasks, &stop, &metrics, &client, all(), &[]),
-            first: Arc::default(),
-        };
-        let (events, queue) = Events::new(metrics.clone());
-        let telling = crate::cluster::events::tell(client.clone(), "holdfast".into(), Clock::new(), queue, stop.clone());
-        tasks.spawn(telling);
-        let repositories = self.repositories.subscribe();
-        let context = Context {
-            with: Leading { client, clock: Clock::new(), metrics, events, repositories, objects },
-            system: "holdfast-system".to_owned(),
-            pauses: Pauses::default(),
-        };
-        tasks.spawn(run(Arc::new(context), stop.clone()));
-        Leader { stop, tasks }
+        let (mut leader, with) = Leader::new(&self.server, &self.repositories);
+        let context = Context { with, system: "holdfast-system".to_owned(), pauses: Pauses::default() };
+        leader.tasks.spawn(run(Arc::new(context), leader.stop.clone()));
+        leader
     }
 
     fn status(&self, name: &str) -> Value {
