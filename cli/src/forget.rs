@@ -15,7 +15,7 @@ use holdfast_core::collection::Worth;
 use holdfast_core::id::HolderKey;
 use holdfast_core::policy::{Retention, Tier, Window};
 use holdfast_store::capture::Clock;
-use holdfast_store::collect::{Ended, OfLineage, Options, Report, Request, Tally, collect};
+use holdfast_store::collect::{Ended, OfLineage, Options, Report, Request, collect};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -207,19 +207,15 @@ async fn work(
 }
 
 fn added(before: Report, mut after: Report) -> Report {
-    let sum = |one: &mut Tally, other: &Tally| {
-        one.objects += other.objects;
-        one.bytes += other.bytes;
-    };
     for one in &mut after.lineages {
         let Some(earlier) = before.lineages.iter().find(|known| (known.domain, known.lineage) == (one.domain, one.lineage))
         else {
             continue;
         };
         for (reason, tally) in &earlier.gone {
-            sum(one.gone.entry(*reason).or_default(), tally);
+            *one.gone.entry(*reason).or_default() += *tally;
         }
-        sum(&mut one.rewritten, &earlier.rewritten);
+        one.rewritten += earlier.rewritten;
     }
     after
 }

@@ -1,36 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Work that blocks, on a thread of its own that somebody waits for.
+//! Work that blocks, while its progress is shown.
 
 use anyhow::Context;
-use tokio::sync::oneshot;
+use holdfast_store::thread;
 
 /// Trees may nest deeply, and what walks them recurses.
 const STACK_BYTES: usize = 256 << 20;
 
 /// Work under way.
 #[derive(Debug)]
-pub(crate) struct Working<T> {
-    thread: std::thread::JoinHandle<()>,
-    result: oneshot::Receiver<T>,
-}
+pub(crate) struct Working<T>(thread::Working<T>);
 
 /// Begins `work` on a thread of its own.
 pub(crate) fn start<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<Working<T>> {
-    let (done, result) = oneshot::channel();
-    let named = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
-    let thread = named.spawn(move || drop(done.send(work()))).context("start a thread")?;
-    Ok(Working { thread, result })
+    thread::start(name, STACK_BYTES, work).map(Working).context("start a thread")
 }
 
 impl<T> Working<T> {
     /// Waits for its end. Cancel-safe.
     pub(crate) async fn ended(&mut self) -> anyhow::Result<T> {
-        (&mut self.result).await.context("a thread ended by itself")
+        self.0.ended().await.context("a thread ended by itself")
     }
 
     /// Leaves nothing behind; to be called after [`ended`](Self::ended).
     pub(crate) fn join(self) {
-        if self.thread.join().is_err() {
+        if !self.0.join() {
             tracing::error!("a thread ended by itself");
         }
     }

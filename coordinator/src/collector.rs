@@ -71,13 +71,10 @@ impl Collected {
             Ended::Done | Ended::Planned => self.rounds += 1,
         }
         for (reason, tally) in report.gone() {
-            let sum = self.gone.entry(reason).or_default();
-            sum.objects += tally.objects;
-            sum.bytes += tally.bytes;
+            *self.gone.entry(reason).or_default() += tally;
         }
         for lineage in &report.lineages {
-            self.rewritten.objects += lineage.rewritten.objects;
-            self.rewritten.bytes += lineage.rewritten.bytes;
+            self.rewritten += lineage.rewritten;
         }
         self.last = Some(now);
         self.problems.clone_from(&report.problems);

@@ -20,6 +20,7 @@ use holdfast_core::policy::Retention;
 use holdfast_core::time::Timestamp;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::AddAssign;
 use std::time::Duration;
 
 mod carry;
@@ -128,6 +129,13 @@ pub struct Tally {
     pub bytes: u64,
 }
 
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.objects += other.objects;
+        self.bytes += other.bytes;
+    }
+}
+
 impl Tally {
     fn add(&mut self, bytes: u64) {
         self.objects += 1;
@@ -202,9 +210,7 @@ impl Report {
     pub fn gone(&self) -> BTreeMap<Reason, Tally> {
         let mut all: BTreeMap<Reason, Tally> = BTreeMap::new();
         for (reason, tally) in self.lineages.iter().flat_map(|lineage| &lineage.gone) {
-            let sum = all.entry(*reason).or_default();
-            sum.objects += tally.objects;
-            sum.bytes += tally.bytes;
+            *all.entry(*reason).or_default() += *tally;
         }
         all
     }

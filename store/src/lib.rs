@@ -28,6 +28,7 @@ pub mod restore;
 pub mod scratch;
 pub mod seal;
 pub mod snapshot;
+pub mod thread;
 pub mod transport;
 pub mod tree;
 pub mod write;

@@ -4,7 +4,7 @@
 
 use super::RepositoryKey;
 use super::leading::Leading;
-use super::lineages::Name;
+use super::lineages::{Name, name_of, repository_of};
 use crate::Coordinator;
 use holdfast_api::StateLineage;
 use holdfast_core::time::Timestamp;
@@ -12,12 +12,12 @@ use holdfast_proto::v1::LineageRef;
 use holdfast_store::check::{Options, Progress, Report, Request, check};
 use holdfast_store::error::Result;
 use holdfast_store::reader::Reader;
-use kube::ResourceExt;
+use holdfast_store::thread;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Which is next is looked for this often.
@@ -106,7 +106,7 @@ fn due(
 }
 
 async fn one(with: &Leading, object: &StateLineage, stop: &CancellationToken) -> Outcome {
-    let key = RepositoryKey::new(object.namespace().unwrap_or_default(), object.spec.repository.clone());
+    let key = repository_of(object);
     let coordinator = with.repositories.borrow().coordinator(&key).cloned();
     let Ok(coordinator) = coordinator else { return Outcome::Unknown };
     let first = read_back(&coordinator, &key, &object.spec.lineage, stop).await;
@@ -155,22 +155,15 @@ async fn apart(
     cancel: &AtomicBool,
     stop: &CancellationToken,
 ) -> Option<Result<Report>> {
-    let (done, mut wait) = oneshot::channel();
-    let named = std::thread::Builder::new().name("verify".to_owned()).stack_size(STACK_BYTES);
-    let thread = named.spawn(move || drop(done.send(work()))).map_err(|error| tracing::warn!(%error, "no thread")).ok()?;
+    let mut working = thread::start("verify", STACK_BYTES, work).map_err(|error| tracing::warn!(%error, "no thread")).ok()?;
     let result = tokio::select! {
-        result = &mut wait => result,
+        result = working.ended() => result,
         () = stop.cancelled() => {
             cancel.store(true, Ordering::Relaxed);
-            wait.await
+            working.ended().await
         }
     };
-    thread.join().ok()?;
-    result.ok()
-}
-
-fn name_of(object: &StateLineage) -> Name {
-    (object.namespace().unwrap_or_default(), object.name_any())
+    working.join().then_some(result)?
 }
 
 #[cfg(test)]

@@ -71,14 +71,7 @@ pub async fn pin(
     now: Timestamp,
 ) -> Result<Pinned> {
     let hash = checkpoint(log, sequence).await?.hash;
-    let body = wire::Pin {
-        purpose: purpose.text().to_owned(),
-        sequence,
-        record: hash.as_bytes().to_vec(),
-        by: by.to_vec(),
-        created_ns: now.nanos(),
-    };
-    let number = register(log).append(&body.encode_to_vec()).await?;
+    let number = append(log, (sequence, hash), purpose, by, now).await?;
     match still_there(repository, log, sequence, hash).await {
         Ok(entry) => Ok(Pinned { number, entry }),
         Err(error) => {
@@ -100,11 +93,15 @@ pub async fn hold(log: &Log, sequence: u64, purpose: Purpose, now: Timestamp) ->
     if !log.boundary().await?.is_history(sequence, hash) {
         return Err(leaving(log, sequence, "is not part of the history any more"));
     }
+    append(log, (sequence, hash), purpose, *log.lineage().as_bytes(), now).await
+}
+
+async fn append(log: &Log, (sequence, hash): (u64, RecordHash), purpose: Purpose, by: [u8; 16], now: Timestamp) -> Result<u64> {
     let body = wire::Pin {
         purpose: purpose.text().to_owned(),
         sequence,
         record: hash.as_bytes().to_vec(),
-        by: log.lineage().as_bytes().to_vec(),
+        by: by.to_vec(),
         created_ns: now.nanos(),
     };
     register(log).append(&body.encode_to_vec()).await

@@ -3,6 +3,7 @@ use super::*;
 use crate::Config;
 use crate::cluster::kit::{OWNER, World};
 use holdfast_store::transport::Transport;
+use kube::ResourceExt;
 use serde_json::json;
 
 fn lineage(name: &str, verified: Option<&str>, has_checkpoint: bool) -> Arc<StateLineage> {
