@@ -4,9 +4,11 @@
 # factoriser.tar there, OCI archives of holdfast.local/holdfast-agent:1 and so on. Cargo compiles here, static; the Dockerfiles put what it made on nothing.
 # In the wild, docker builds the same Dockerfiles alone.
 # HOLDFAST_IMAGE_PROFILE=dev takes the programs as tests have them, together with the system's libraries: to try things out, nothing to publish.
+# HOLDFAST_IMAGE_ARCH=amd64 or arm64 is what they are for, unless it is this machine's; for the other one, cargo-zigbuild compiles (pip install
+# ziglang cargo-zigbuild).
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
-[ $# = 1 ] || { sed -n '3,7s/^# //p' "$0"; exit 2; }
+[ $# = 1 ] || { sed -n '3,9s/^# //p' "$0"; exit 2; }
 mkdir -p "$1"
 to=$(cd "$1" && pwd)
 cd "$here"
@@ -16,21 +18,39 @@ trap 'rm -rf "$work"' EXIT
 most=$((20 * 1024 * 1024)) # bytes that an agent's image may have, unpacked
 profile=${HOLDFAST_IMAGE_PROFILE:-release}
 
+machine=$(uname -m)
+case ${HOLDFAST_IMAGE_ARCH:-$machine} in
+  amd64 | x86_64) arch=amd64 cpu=x86_64 ;;
+  arm64 | aarch64) arch=arm64 cpu=aarch64 ;;
+  *) echo "HOLDFAST_IMAGE_ARCH is amd64 or arm64, not $HOLDFAST_IMAGE_ARCH" >&2; exit 2 ;;
+esac
+
 target=""
 case $profile in
   release)
     # static: musl's target where the toolchain has it; else glibc's, linked statically
-    target=x86_64-unknown-linux-musl
-    if [ ! -d "$(rustc --print target-libdir --target "$target" 2>/dev/null)" ]; then
-      target=x86_64-unknown-linux-gnu
+    target=$cpu-unknown-linux-musl
+    build=build
+    if [ "$cpu" != "$machine" ]; then
+      # C for another processor, and the linking of it
+      build=zigbuild
+    elif [ ! -d "$(rustc --print target-libdir --target "$target" 2>/dev/null)" ]; then
+      target=$cpu-unknown-linux-gnu
       export RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static"
     fi
     # the agent by itself: together with the others it would get the parts of the store's library that only they need
-    cargo build --locked --release --target "$target" -p holdfast-agent
-    cargo build --locked --release --target "$target" \
+    cargo "$build" --locked --release --target "$target" -p holdfast-agent
+    cargo "$build" --locked --release --target "$target" \
       -p holdfast-coordinator -p holdfast-webhook -p holdfast-factoriser -p holdfast-factoriser-operator
     ;;
-  dev) cargo build --locked --workspace --bins ;;
+  dev)
+    if [ "$cpu" != "$machine" ]; then
+      echo "HOLDFAST_IMAGE_PROFILE=dev is for this machine alone" >&2
+      exit 2
+    fi
+    # with the tests: without them, crates would have other features, and be compiled again
+    cargo build --locked --workspace --bins --tests
+    ;;
   *) echo "HOLDFAST_IMAGE_PROFILE is release or dev, not $profile" >&2; exit 2 ;;
 esac
 built=$(cargo metadata --no-deps --format-version 1 | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/$target/${profile/#dev/debug}
@@ -65,8 +85,8 @@ image() { # image NAME DOCKERFILE PROGRAM…
       return 1
     fi
   done
-  builds build -q -t localhost/holdfast-binaries "$work/programs" >/dev/null
-  builds build -q -f "$file" --build-arg BINARIES=localhost/holdfast-binaries -t "localhost/$name" . >/dev/null
+  builds build -q --platform "linux/$arch" -t localhost/holdfast-binaries "$work/programs" >/dev/null
+  builds build -q --platform "linux/$arch" -f "$file" --build-arg BINARIES=localhost/holdfast-binaries -t "localhost/$name" . >/dev/null
   rm -f "$to/$name.tar"
   builds push -q "localhost/$name" "oci-archive:$to/$name.tar:holdfast.local/$name:1"
   for program in "$@"; do rm "$out/$program"; done
