@@ -4,7 +4,7 @@
 
   tests/e2e/run.py                 all of it
   tests/e2e/run.py NAME...         only scenarios whose name begins so
-  --quick                          what CI plays: a label, what is lost, who is refused, and Holdfast's own processes
+  --quick                          what to play before a commit: a label, what is lost, who is refused, and Holdfast's own processes
   --keep                           leave the cluster and the store up; the next run with --keep goes on from there
   --no-build                       with the images that are there
   --as-is                          with all that the last run with --keep has left: only the scenarios
