@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import stage
@@ -12,6 +13,8 @@ from kube import CLUSTER, ROOT, Unmet, apply, kubectl, must, say
 from scenario import scenario
 
 SPACE = "notes"
+# of which the manual speaks
+MOMENT = "2026-03-01T14:03:00Z"
 
 
 def chapters():
@@ -43,8 +46,9 @@ def follow(commands, store):
 def manual(store):
     """Every command of the chapter on Kubernetes in docs/operations.md works as it stands there."""
     steps = chapters()
-    followed = ["Install", "Say where the state goes", "Protect a workload", "Look", "Take a snapshot", "Lose something", "Let go"]
+    followed = ["Install", "Say where the state goes", "Protect a workload", "Look", "Take a snapshot", "Bring a workload back", "Lose something", "Let go"]
     must(all(steps.get(heading) for heading in followed), f"chapters without commands among {list(steps)}")
+    must(MOMENT in steps["Bring a workload back"], f"the manual doesn't go back to {MOMENT}")
     must(all(heading in followed or not commands for heading, commands in steps.items()), f"commands that nobody tries among {list(steps)}")
     follow(steps["Install"], store)
     follow(steps["Say where the state goes"], store)
@@ -54,6 +58,8 @@ def manual(store):
     ready_pods(SPACE, "web", 2)
     say("          " + follow(steps["Look"], store)[:1500].replace("\n", "\n          "))
     say("          " + follow(steps["Take a snapshot"], store)[-1500:].replace("\n", "\n          "))
+    since_then = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    say("          " + follow(steps["Bring a workload back"].replace(MOMENT, since_then), store)[-1500:].replace("\n", "\n          "))
     follow(steps["Lose something"], store)
     ready_pods(SPACE, "web", 2)
     follow(steps["Let go"], store)
