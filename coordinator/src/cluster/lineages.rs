@@ -35,10 +35,12 @@ const MANAGER: &str = "holdfast-lineages";
 const AT_ONCE: usize = 8;
 /// One status is written no more often than this,
 const WRITE_EVERY: Duration = Duration::from_secs(3);
-/// and for its lag alone than this.
-const LAG_EVERY: Duration = Duration::from_secs(10);
+/// and for its lag alone than this: it is the greatest of as many seconds, or a little more.
+const LAG_EVERY: Duration = Duration::from_secs(5);
 /// Logs are read again after this; what agents report is known at once.
 const READ_EVERY: Duration = Duration::from_secs(120);
+/// Logs that could not be read are tried again after this.
+const READ_AGAIN: Duration = Duration::from_secs(10);
 /// What can't be written is tried again after this, twice as long each time, up to the last.
 const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 
@@ -78,11 +80,43 @@ pub(crate) struct Lineages {
 #[derive(Debug, Clone, Default)]
 struct Known {
     heard: Option<Heard>,
+    /// What its agent has said of the newest checkpoint.
+    reported: Option<(Newest, u64)>,
     logged: Option<(Monotonic, Option<Logged>)>,
+    /// When its log could not be read, if that was the last that was tried.
+    not_read: Option<Monotonic>,
+    peak: Peak,
     written: Option<Monotonic>,
     failures: u32,
     not_before: Monotonic,
     story: Story,
+}
+
+impl Known {
+    /// What the log held when it was read, if that was after its agent was heard for the last time.
+    fn read_since(&self) -> Option<Option<Logged>> {
+        let (at, logged) = self.logged?;
+        self.heard.is_none_or(|heard| heard.at < at).then_some(logged)
+    }
+}
+
+/// The greatest lag of a while.
+#[derive(Debug, Clone, Copy, Default)]
+struct Peak {
+    since: Monotonic,
+    before: Duration,
+    lately: Duration,
+}
+
+impl Peak {
+    /// What is shown, with what is so now: a lag comes and goes with each checkpoint, and whoever loses a pod then has lost what it was at its worst.
+    fn with(&mut self, now: Monotonic, lag: Duration) -> Duration {
+        if now.since(self.since) >= LAG_EVERY {
+            *self = Self { since: now, before: self.lately, lately: Duration::ZERO };
+        }
+        self.lately = self.lately.max(lag);
+        self.lately.max(self.before)
+    }
 }
 
 /// One lineage in a sweep.
@@ -90,6 +124,7 @@ struct Look<'a> {
     name: Name,
     object: &'a StateLineage,
     judgement: Judgement,
+    lag: Option<Duration>,
     newest: Option<(Newest, u64)>,
     generation: Option<u64>,
     node: Option<String>,
@@ -120,7 +155,7 @@ impl Lineages {
         protected
     }
 
-    /// Reads the logs of those whose turn it is. One that can't be read is tried at its next turn.
+    /// Reads the logs of those whose turn it is.
     async fn read_logs(
         &mut self,
         from: &Sources<'_>,
@@ -133,12 +168,13 @@ impl Lineages {
             let (key, known) = (repository_of(object), self.known.entry(name_of(object)).or_default());
             let Ok(coordinator) = from.repositories.coordinator(&key) else { continue };
             let is_live = seen.contains_key(&(key.clone(), object.spec.lineage.clone()));
-            // what nobody writes does not change: once, and when its agent has gone
+            // what nobody writes does not change: once, and at once when its agent has gone
             let stale = match &known.logged {
+                Some((at, _)) if is_live => now.since(*at) >= READ_EVERY,
+                Some(_) => known.read_since().is_none(),
                 None => true,
-                Some((at, _)) => now.since(*at) >= READ_EVERY && (is_live || known.heard.is_some_and(|heard| heard.at > *at)),
             };
-            if stale {
+            if stale && known.not_read.is_none_or(|tried| now.since(tried) >= READ_AGAIN) {
                 let domain = coordinator.shared().catalog.only().unwrap_or(&key.namespace).to_owned();
                 due.push((name_of(object), coordinator.clone(), domain, object.spec.lineage.clone()));
             }
@@ -151,10 +187,10 @@ impl Lineages {
         for (name, logged) in read {
             let known = self.known.entry(name).or_default();
             match logged {
-                Ok(logged) => known.logged = Some((now, logged)),
+                Ok(logged) => (known.logged, known.not_read) = (Some((now, logged)), None),
                 Err(error) => {
                     tracing::debug!(error = %error.message(), "a log was not read");
-                    known.logged = Some((now, known.logged.take().and_then(|(_, logged)| logged)));
+                    known.not_read = Some(now);
                 }
             }
         }
@@ -172,10 +208,13 @@ impl Lineages {
         let known = self.known.entry(name.clone()).or_default();
         if let Some(seen) = &seen {
             known.heard = Some(Heard { lag: seen.lag, at: now, ended: seen.phase == Phase::Ended });
+            known.reported = seen.newest.or(known.reported);
         }
+        let since = known.read_since();
         let logged = known.logged.and_then(|(_, logged)| logged);
         let read = logged.and_then(|logged| logged.newest);
-        let newest = match (seen.as_ref().and_then(|seen| seen.newest), read) {
+        // what was read before the last of its agent was heard is older than that
+        let newest = match (known.reported.filter(|_| since.is_none()), read) {
             // an agent of before tells no bytes: those of the last that was read, until the next is
             (Some((reported, 0)), read) => Some((reported, read.map(|(_, bytes)| bytes).unwrap_or_default())),
             (Some(reported), _) => Some(reported),
@@ -184,10 +223,12 @@ impl Lineages {
         let time = newest.map(|(newest, _)| newest.time);
         let shown =
             object.status.as_ref().and_then(|status| status.checkpoint.as_ref()).map(|shown| Timestamp::from(shown.time.0));
-        let sealed = logged.is_some_and(|logged| logged.sealed);
+        let sealed = since.map(|logged| logged.is_some_and(|logged| logged.sealed));
         let verified = from.verified.get(&name).cloned();
         let facts = Facts {
-            heard: known.heard.map(|heard| Heard { ended: heard.ended || (seen.is_none() && sealed), ..heard }),
+            heard: known.heard.map(|heard| Heard { ended: heard.ended || (seen.is_none() && sealed == Some(true)), ..heard }),
+            sealed,
+            lagged: object.status.as_ref().is_some_and(lagged),
             has_pod: pod.is_some(),
             waiting: from.waiting.get(&name).cloned(),
             damage: verified.as_ref().and_then(damage),
@@ -210,7 +251,8 @@ impl Lineages {
                 from.events.tell(News { about, is_warning, reason, action: "Protect", note });
             }
         }
-        Look { name, object, judgement, newest, generation: logged.map(|logged| logged.generation), node, verified }
+        let lag = judgement.lag.map(|lag| known.peak.with(now, lag));
+        Look { name, object, judgement, lag, newest, generation: logged.map(|logged| logged.generation), node, verified }
     }
 
     async fn write_all(&mut self, from: &Sources<'_>, looks: Vec<Look<'_>>, metrics: &metrics::Metrics) {
@@ -254,6 +296,12 @@ fn seen_of(repositories: &Repositories) -> HashMap<(RepositoryKey, String), Seen
     all
 }
 
+/// Whether changes were not durable when this was written.
+fn lagged(status: &StateLineageStatus) -> bool {
+    let said = conditions::find(&status.conditions, judge::PROTECTED).map(|said| said.reason.as_str());
+    matches!(said, Some("Unsealed" | "NotRead")) || status.lag_seconds.is_some_and(|lag| lag > 0)
+}
+
 /// What could not be read back.
 fn damage(verified: &Verified) -> Option<String> {
     match &verified.outcome {
@@ -291,7 +339,8 @@ fn status(look: &Look<'_>, now: Timestamp) -> StateLineageStatus {
     });
     StateLineageStatus {
         conditions: conditions::settled(&before.conditions, said, look.object.metadata.generation, now),
-        lag_seconds: look.judgement.lag.map(|lag| i64::try_from(lag.as_secs()).unwrap_or(i64::MAX)),
+        // a bound: rounded up
+        lag_seconds: look.lag.map(|lag| i64::try_from(lag.as_millis().div_ceil(1000)).unwrap_or(i64::MAX)),
         // until it was read, what is shown stays
         checkpoint: checkpoint.or(before.checkpoint),
         generation: look.generation.and_then(|generation| i64::try_from(generation).ok()).or(before.generation),

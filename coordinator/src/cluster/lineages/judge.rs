@@ -48,6 +48,10 @@ pub(crate) struct Heard {
 pub(crate) struct Facts {
     pub(crate) seen: Option<Seen>,
     pub(crate) heard: Option<Heard>,
+    /// Whether its history was closed; not known before the log was read since its agent has gone.
+    pub(crate) sealed: Option<bool>,
+    /// What was said of it last, by whoever led, knew of changes that were not durable.
+    pub(crate) lagged: bool,
     /// A pod bears its label and has not ended.
     pub(crate) has_pod: bool,
     /// How old the newest known checkpoint is, by the day's clock.
@@ -94,13 +98,8 @@ pub(crate) fn judge(now: Monotonic, facts: &Facts) -> Judgement {
         if let Some((pod, waiting)) = &facts.waiting {
             return say(Truth::False, waiting.reason, format!("pod {pod} waits for it: {}", waiting.message), None);
         }
-        return match facts.heard {
-            Some(heard) if !heard.ended && heard.lag > Duration::ZERO => {
-                let lost = "its pod has gone before everything was durable; what is not in the newest checkpoint is on its volume, or lost";
-                say(Truth::False, "Unsealed", lost.to_owned(), None)
-            }
-            _ => say(Truth::True, "AtRest", "no pod writes it; its newest checkpoint is durable".to_owned(), None),
-        };
+        let (is, reason, message) = left(facts);
+        return say(is, reason, message.to_owned(), None);
     }
     let silent = facts.heard.map(|heard| now.since(heard.at));
     let lag = match (facts.heard, silent) {
@@ -116,6 +115,20 @@ pub(crate) fn judge(now: Monotonic, facts: &Facts) -> Judgement {
             say(Truth::Unknown, "Reconnecting", "its agent is changing coordinators".to_owned(), lag)
         }
         _ => say(Truth::False, "AgentSilent", "its pod runs, and nothing is heard of its agent".to_owned(), lag),
+    }
+}
+
+/// What is said of a lineage that nobody writes.
+fn left(facts: &Facts) -> (Truth, &'static str, &'static str) {
+    let lagged = facts.heard.map_or(facts.lagged, |heard| !heard.ended && heard.lag > Duration::ZERO);
+    match facts.sealed {
+        Some(false) if lagged => {
+            let lost =
+                "its pod has gone before everything was durable; what is not in the newest checkpoint is on its volume, or lost";
+            (Truth::False, "Unsealed", lost)
+        }
+        None if lagged => (Truth::Unknown, "NotRead", "its pod has gone, and its newest checkpoint was not read yet"),
+        _ => (Truth::True, "AtRest", "no pod writes it; its newest checkpoint is durable"),
     }
 }
 
@@ -198,8 +211,15 @@ mod tests {
     fn what_nobody_writes_does_not_lag() {
         assert_eq!(judged(0, &Facts::default()), (Truth::True, "AtRest", None));
         let heard = |lag, ended| Some(Heard { lag: seconds(lag), at: Monotonic::default(), ended });
-        assert_eq!(judged(9, &Facts { heard: heard(5, false), ..Facts::default() }), (Truth::False, "Unsealed", None));
-        assert_eq!(judged(9, &Facts { heard: heard(5, true), ..Facts::default() }).1, "AtRest");
-        assert_eq!(judged(9, &Facts { heard: heard(0, false), ..Facts::default() }).1, "AtRest");
+        let of = |heard, sealed, lagged| judged(9, &Facts { heard, sealed, lagged, ..Facts::default() });
+        assert_eq!(of(heard(5, false), Some(false), false), (Truth::False, "Unsealed", None));
+        assert_eq!(of(heard(5, false), None, false), (Truth::Unknown, "NotRead", None));
+        assert_eq!(of(heard(5, false), Some(true), true).1, "AtRest");
+        assert_eq!(of(heard(5, true), Some(false), true).1, "AtRest");
+        assert_eq!(of(heard(0, false), Some(false), true).1, "AtRest");
+        // whoever leads now has heard nothing of it: what was said before counts
+        assert_eq!(of(None, Some(false), true), (Truth::False, "Unsealed", None));
+        assert_eq!(of(None, Some(false), false).1, "AtRest");
+        assert_eq!(of(None, Some(true), true).1, "AtRest");
     }
 }

@@ -13,6 +13,7 @@ use serde_json::Value;
 use std::sync::Arc;
 
 struct Scene {
+    memory: Arc<Memory>,
     server: ApiServer,
     client: Client,
     clock: Clock,
@@ -33,7 +34,8 @@ fn name() -> Name {
 
 impl Scene {
     async fn new() -> Self {
-        let (server, transport): (_, Arc<dyn Transport>) = (ApiServer::default(), Arc::new(Memory::default()));
+        let (server, memory) = (ApiServer::default(), Arc::new(Memory::default()));
+        let transport: Arc<dyn Transport> = memory.clone();
         let repository = Repository::create(transport, b"secret", Kdf::QUICK, Timestamp::default()).await.expect("a repository");
         let coordinator = Coordinator::new(Config {
             repository,
@@ -50,7 +52,21 @@ impl Scene {
         let metrics = metrics::Metrics::default();
         let (events, told) = Events::new(metrics.clone());
         let (waiting, verified, lineages) = (HashMap::new(), BTreeMap::new(), Lineages::default());
-        Self { server, client, clock, coordinator, repositories, waiting, verified, pods, lineages, metrics, events, told }
+        Self {
+            memory,
+            server,
+            client,
+            clock,
+            coordinator,
+            repositories,
+            waiting,
+            verified,
+            pods,
+            lineages,
+            metrics,
+            events,
+            told,
+        }
     }
 
     async fn sit(&self) -> Seat {
@@ -121,7 +137,7 @@ async fn what_the_agent_says_is_shown_and_then_left_alone() {
     assert_eq!(scene.sweep().await, [name()]);
     let status = scene.object()["status"].clone();
     assert_eq!(scene.reason(), "Streaming");
-    assert_eq!((&status["lagSeconds"], &status["node"]), (&json!(1), &json!("node-1")));
+    assert_eq!((&status["lagSeconds"], &status["node"]), (&json!(2), &json!("node-1")));
     assert_eq!(status["checkpoint"], json!({ "sequence": 7, "time": "2027-01-15T08:00:00Z", "quality": "Fuzzy", "bytes": 42 }));
     scene.server.forget_requests();
     scene.let_it_write();
@@ -172,6 +188,49 @@ async fn an_agent_that_has_gone_is_missed_while_its_pod_runs() {
     assert_eq!(scene.sweep().await, [] as [Name; 0]);
     assert_eq!(scene.reason(), "Unsealed", "it had not made everything durable");
     assert_eq!(scene.object()["status"]["node"], "node-1", "the last one");
+}
+
+#[tokio::test]
+async fn what_an_agent_has_made_durable_at_last_is_read_when_it_has_gone() {
+    let mut scene = Scene::new().await;
+    let seat = scene.sit().await;
+    seat.heard(live(Phase::Streaming, 4000));
+    let closed = prost_types::Timestamp { seconds: 1_800_000_000, nanos: 5 };
+    seat.stored(v1::StatusReport {
+        sequence: 7,
+        quality: Quality::Clean.into(),
+        last_close: Some(closed),
+        bytes: 42,
+        live: None,
+    });
+    scene.sweep().await;
+    drop(seat);
+    scene.pods.clear();
+    // as long as the store does not answer, nobody knows what there is: neither that it is lost, nor that it is less than what was there
+    scene.memory.set_failing(true);
+    scene.let_it_write();
+    scene.sweep().await;
+    assert_eq!((scene.reason(), scene.object()["status"]["checkpoint"]["sequence"].clone()), (json!("NotRead"), json!(7)));
+    scene.memory.set_failing(false);
+    scene.lineages.known.values_mut().for_each(|known| known.not_read = None);
+    scene.let_it_write();
+    scene.sweep().await;
+    assert_eq!(scene.reason(), "Unsealed");
+    // and whoever leads next, who has heard nothing of it
+    scene.lineages = Lineages::default();
+    scene.sweep().await;
+    assert_eq!(scene.reason(), "Unsealed");
+}
+
+#[test]
+fn the_lag_that_is_shown_is_the_greatest_of_the_last_seconds() {
+    let (mut peak, at) = (Peak::default(), |seconds| Monotonic(Duration::from_secs(seconds)));
+    let millis = Duration::from_millis;
+    assert_eq!(peak.with(at(1), millis(800)), millis(800));
+    assert_eq!(peak.with(at(3), Duration::ZERO), millis(800));
+    assert_eq!(peak.with(at(6), millis(200)), millis(800));
+    assert_eq!(peak.with(at(12), Duration::ZERO), millis(200));
+    assert_eq!(peak.with(at(18), Duration::ZERO), Duration::ZERO);
 }
 
 #[tokio::test]
