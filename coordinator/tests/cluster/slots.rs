@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which pod has which lineage, and what the others wait for.
 
-use crate::lab::{Lab, PodAgent, node, policy};
+use crate::lab::{Lab, PodAgent, coordinator, node, policy};
 use holdfast_coordinator::cluster::{RepositoryKey, RepositoryState};
 use holdfast_proto::problem::{Problem, Reason};
 use holdfast_proto::v1::Phase;
@@ -261,4 +261,26 @@ async fn an_agent_that_comes_again_takes_the_place_of_its_last_connection() {
     let second = PodAgent::open(lab.served.channel.clone(), Some("pod:shop/web-0/w0"), 2, "").await.welcomed().await;
     assert_eq!(second.lineage(), first.lineage());
     assert_eq!(Problem::of(&first.end().await).reason, Some(Reason::SessionReplaced));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_namespaces_never_have_one_history() {
+    let lab = Lab::new().await;
+    // the same place under two names
+    let table = ["shop", "other"]
+        .map(|namespace| (RepositoryKey::new(namespace, "default"), RepositoryState::Ready(coordinator(&lab.world, "default"))));
+    lab.repositories.send_replace(table.into_iter().collect());
+    lab.member("shop", "web-0", "w0");
+    let first = lab.join("shop", "web-0", "w0").await;
+    assert_eq!(first.lineage(), "default:statefulset/web/0");
+    let mut record = lab.api.get("statelineages", "shop", "statefulset-web-0").expect("a record");
+    record["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+    lab.api.put("statelineages", record);
+    lab.member("other", "web-0", "o0");
+    let mut second = lab.hello("other", "web-0", "o0").await;
+    let message = second.waits_for("LineageTaken").await;
+    assert!(message.contains("StateLineage shop/statefulset-web-0") && message.contains("a domain or a prefix"), "{message}");
+    // another slot is nobody's
+    lab.member("other", "web-1", "o1");
+    assert_eq!(lab.join("other", "web-1", "o1").await.lineage(), "default:statefulset/web/1");
 }

@@ -143,6 +143,8 @@ pub(super) struct RecordFacts {
     pub(super) holder: Option<String>,
     /// Seconds since 1970 of its newest checkpoint, as was last told.
     pub(super) checkpoint: i64,
+    /// When it was made, in seconds since 1970.
+    pub(super) made: i64,
     /// What a person has chosen.
     pub(super) choice: Option<String>,
 }
@@ -160,6 +162,7 @@ impl RecordFacts {
             lineage: spec.lineage.clone(),
             holder: status.and_then(|status| status.holder_uid.clone()).filter(|uid| !uid.is_empty()),
             checkpoint: checkpoint.map_or(0, |checkpoint| checkpoint.time.0.as_second()),
+            made: record.creation_timestamp().map_or(i64::MAX, |made| made.0.as_second()),
             choice: record.annotations().get(CHOOSE).cloned(),
         })
     }

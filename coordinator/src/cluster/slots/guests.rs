@@ -6,6 +6,7 @@ use super::facts::{Named, RecordFacts, WorkloadKey};
 use super::foreign;
 use super::preflight::{self, Checked};
 use super::{Ask, News, Said, Speech};
+use crate::Coordinator;
 use crate::cluster::identity::PodIdentity;
 use crate::cluster::{RepositoryKey, WaitingFor};
 use crate::session::Instance;
@@ -169,11 +170,17 @@ impl Actor {
         let Some(record) = self.records.get(&of).cloned() else { return };
         let hold = self.holds.borrow().get(&of).cloned();
         let repository = self.repository(&RepositoryKey::new(&of.0, &record.repository));
+        let taken = repository.as_ref().ok().and_then(|coordinator| self.taken(&of, &record, coordinator));
+        let again = self.clock.monotonic().plus(AGAIN_AFTER);
         let (connection, pod, instance, node) = (guest.connection, guest.pod.clone(), guest.instance, facts.node.clone());
         let Some(guest) = self.guests.get_mut(uid) else { return };
         match (hold, repository) {
             (Some(why), _) => guest.wait("RestoreInProgress", why),
             (None, Err(why)) => guest.wait("RepositoryNotReady", why),
+            (None, Ok(_)) if taken.is_some() => {
+                guest.stage = Stage::Troubled(again);
+                guest.wait("LineageTaken", taken.unwrap_or_default());
+            }
             (None, Ok(coordinator)) => {
                 guest.stage = Stage::Checking;
                 let check = preflight::Check { coordinator, writer: self.writer.clone(), of, name, record, pod, instance, node };
@@ -184,6 +191,28 @@ impl Actor {
                 });
             }
         }
+    }
+
+    /// Another namespace's replica that has this very history, where two StateRepositories are one place and one domain: both would write it, and each
+    /// would begin with the other's state. Whose StateLineage was made first keeps it.
+    fn taken(&self, of: &Named, record: &RecordFacts, coordinator: &Coordinator) -> Option<String> {
+        let place = |coordinator: &Coordinator, namespace: &str| {
+            let id = coordinator.shared().catalog.repository().id();
+            (id, preflight::names(coordinator, namespace, &record.lineage).domain)
+        };
+        let own = place(coordinator, &of.0);
+        let first = |(other, theirs): &(&Named, &RecordFacts)| {
+            let is_other = other.0 != of.0 && theirs.lineage == record.lineage;
+            let is_first = (theirs.made, *other) < (record.made, of);
+            let key = RepositoryKey::new(&other.0, &theirs.repository);
+            is_other && is_first && self.repository(&key).is_ok_and(|theirs| place(&theirs, &other.0) == own)
+        };
+        let (other, theirs) = self.records.iter().find(first)?;
+        Some(format!(
+            "StateLineage {}/{} has the same history: StateRepository {}/{} names the same place and the same domain; give this namespace's repository a \
+             domain or a prefix of its own",
+            other.0, other.1, other.0, theirs.repository
+        ))
     }
 
     /// A lineage was looked at.

@@ -82,6 +82,7 @@ fn the_slot_that_a_pod_had_is_read_from_its_label() {
         lineage: "deployment/web/9".to_owned(),
         holder: None,
         checkpoint: 0,
+        made: 0,
         choice: None,
     };
     assert_eq!(labelled("hashed-1234567890").had(Some(&record("web"))), Some(Slot("9".to_owned())));
