@@ -87,11 +87,16 @@ def ready_pods(namespace, name, count=1, injected=True, not_among=(), seconds=12
 
 def agent_of(namespace, pod):
     """The process of a pod's agent on this machine; none, if it does not run."""
+    return process_of(namespace, pod, b"/holdfast-agent", b"serve")
+
+
+def process_of(namespace, pod, *begin):
+    """The process of a pod whose command begins so, on this machine; none, if it does not run."""
     uid = get("pod", pod, namespace)["metadata"]["uid"]
     for process in Path("/proc").iterdir():
         try:
             words = (process / "cmdline").read_bytes().split(b"\0") if process.name.isdigit() else []
-            if words[:2] == [b"/holdfast-agent", b"serve"] and uid in (process / "cgroup").read_text():
+            if words[:len(begin)] == list(begin) and uid in (process / "cgroup").read_text():
                 return int(process.name)
         except OSError:
             continue

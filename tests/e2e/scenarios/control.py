@@ -2,17 +2,20 @@
 """Holdfast's own processes die; applications do not notice."""
 import base64
 import json
+import os
+import signal
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
 import stage
-from app import policy, ready_pods, template, uids, workload, written
-from kube import Unmet, apply, get, kubectl, must, name_of, until
+from app import agent_of, policy, process_of, ready_pods, template, uids, workload, written
+from kube import Unmet, apply, get, kubectl, must, name_of, pods, until
 from scenario import scenario
 
 SPACE = "steady"
+COORDINATORS = "app.kubernetes.io/name=holdfast-coordinator"
 
 
 @scenario
@@ -26,15 +29,34 @@ def leader_is_killed(store):
     nothing_restarted(found, lines)
 
 
+@scenario
+def all_coordinators_are_killed(store):
+    """All coordinators are killed at once: applications go on, no agent restarts, and their lag recovers when there is a leader again."""
+    found = ready_pods(SPACE, "pair", 2)
+    lines = {name_of(pod): written(SPACE, name_of(pod)) for pod in found}
+    was = sorted(uids(pods(stage.SYSTEM, COORDINATORS)))
+    kubectl("delete", "pod", "-n", stage.SYSTEM, "-l", COORDINATORS, "--grace-period=0", "--force")
+    until("another leads", lambda: stage.leader() and not set(was) & set(uids(pods(stage.SYSTEM, COORDINATORS))), 120)
+    nothing_restarted(found, lines)
+
+
 def another_leader():
     """Kills the leader, without a word to it."""
     was = until("there is a leader", stage.leader)
+    os.kill(until("the leader is found", lambda: process_of(stage.SYSTEM, was, b"/holdfast-coordinator")), signal.SIGKILL)
+    # nor does it come back
     kubectl("delete", "pod", "-n", stage.SYSTEM, was, "--grace-period=0", "--force")
     until("another leads", lambda: stage.leader() not in [None, was], 90)
 
 
-def nothing_restarted(found, lines):
-    """The pods of `pair` are those that were found, stream, and have more lines than they had."""
+def restarts(pod):
+    """How often each container was started again."""
+    statuses = pod["status"].get("initContainerStatuses", []) + pod["status"]["containerStatuses"]
+    return {status["name"]: status["restartCount"] for status in statuses if status["restartCount"]}
+
+
+def nothing_restarted(found, lines, but=None):
+    """The pods of `pair` are those that were found, stream, and have more lines than they had; nothing of them was started again, but for some."""
     newest = {lineage["metadata"]["name"]: sequence(lineage) for lineage in stage.lineages(SPACE, "pair")}
 
     def caught_up():
@@ -45,8 +67,8 @@ def nothing_restarted(found, lines):
     after = ready_pods(SPACE, "pair", 2)
     must(sorted(uids(after)) == sorted(uids(found)), "pods were replaced")
     for pod in after:
-        statuses = pod["status"].get("initContainerStatuses", []) + pod["status"]["containerStatuses"]
-        must(all(status["restartCount"] == 0 for status in statuses), f"something in {name_of(pod)} restarted")
+        again = restarts(pod)
+        must(again == (but or {}).get(name_of(pod), {}), f"what restarted in {name_of(pod)}: {again}")
         must(written(SPACE, name_of(pod), len(lines[name_of(pod)])), "it went on")
 
 
@@ -83,6 +105,17 @@ def certificates_change(store):
     finally:
         kubectl("set", "env", "-n", stage.SYSTEM, "deployment/holdfast-coordinator", "HOLDFAST_TRUST_SECONDS-")
         kubectl("rollout", "status", "-n", stage.SYSTEM, "deployment/holdfast-coordinator", "--timeout=180s", seconds=200)
+
+
+@scenario
+def agent_is_killed(store):
+    """An agent is killed while it streams: it alone restarts, the application does not notice, and its lag recovers."""
+    found = ready_pods(SPACE, "pair", 2)
+    lines = {name_of(pod): written(SPACE, name_of(pod)) for pod in found}
+    victim = name_of(found[0])
+    os.kill(until("the agent is found", lambda: agent_of(SPACE, victim)), signal.SIGKILL)
+    until("the agent is started again", lambda: restarts(get("pod", victim, SPACE)).get("holdfast-agent") == 1, 60)
+    nothing_restarted(found, lines, but={victim: {"holdfast-agent": 1}})
     kubectl("delete", "deployment", "-n", SPACE, "pair")
 
 
