@@ -2,8 +2,9 @@
 """One moment of several replicas: StateSnapshots, what they say, and the bytes that come back."""
 import stage
 from app import log, policy, ready_pods, template, workload, written
-from calls import call, field, fields
+from calls import call
 from kube import apply, condition, get, items, kubectl, must, name_of, pods, say, until
+from reading import read, reader
 from scenario import scenario
 
 SPACE = "moments"
@@ -30,27 +31,6 @@ def taken(name, namespace=SPACE):
     must(said["status"] == "True" and said.get("observedGeneration") == 1, f"{name} was not taken: {said}")
     say("          " + said["message"])
     return status
-
-
-def reader(namespace):
-    """A token that may read files and list snapshots, and what it trusts."""
-    rules = [{"apiGroups": ["holdfast.dev"], "resources": ["statelineages/files"], "verbs": ["get"]},
-             {"apiGroups": ["holdfast.dev"], "resources": ["statesnapshots"], "verbs": ["list"]}]
-    apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "reader"}},
-          {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "reader"}, "rules": rules},
-          {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "reader"},
-           "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "reader"},
-           "subjects": [{"kind": "ServiceAccount", "name": "reader", "namespace": namespace}]}, namespace=namespace)
-    token = kubectl("create", "token", "reader", "-n", namespace, "--audience=holdfast.dev/coordinator").strip()
-    return {"token": token, "authority": get("configmap", "holdfast-ca", namespace)["data"]["ca.crt"], "repository": f"{namespace}/default"}
-
-
-def read(lineage, name, path, how):
-    """The bytes of a file of a lineage as it was in a snapshot."""
-    of = field(1, how["repository"].split("/")[0]) + field(2, lineage)
-    code, said, answers = call("FileService/ReadFile", field(1, field(1, of) + field(5, name)) + field(2, path), **how)
-    must(code == "OK", f"{path} of {lineage} in {name}: {code} {said}")
-    return b"".join(fields(answer).get(3, b"") for answer in answers).decode()
 
 
 def whose(namespace, workload):

@@ -3,6 +3,7 @@
 import stage
 from app import began_after, is_injected, log, policy, ready_pods, template, the_one, uids, workload, written
 from kube import apply, condition, get, is_ready, kubectl, must, name_of, pods, say, until
+from reading import read, reader
 from scenario import scenario
 
 SPACE = "kinds"
@@ -63,11 +64,14 @@ def job_completes(store):
     must(is_injected(pod), "it ran without an agent")
     must(pod["status"]["phase"] == "Succeeded", f"its pod: {pod['status']['phase']}")
 
-    def sealed():
+    def at_rest():
         found = stage.lineages(SPACE, "batch")
-        return found if found and found[0].get("status", {}).get("checkpoint") else None
+        return found and condition(found[0], "Protected").get("reason") == "AtRest" and found[0]
 
-    say(f"          {until('its lineage has a checkpoint', sealed)[0]['status']}")
+    lineage = until("its lineage is at rest", at_rest)
+    lines = read(lineage["spec"]["lineage"], None, "data/log", reader(SPACE)).splitlines()
+    must(len(lines) >= 20 and lines[-1].endswith(" done"), f"its last line is not in the store: {lines[-2:]}")
+    must(lineage["status"]["checkpoint"]["bytes"] == sum(len(line) + 1 for line in lines), f"what is shown is not the newest: {lineage['status']}")
 
 
 @scenario
