@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """New images, and other numbers of replicas."""
 import stage
-from app import began_after, log, policy, ready_pods, uids, workload, written
+from app import began_after, policy, ready_pods, uids, workload, written
 from kube import apply, get, kubectl, must, name_of, pods, refused, until
 from scenario import scenario
 

@@ -2,7 +2,7 @@
 """Every kind of workload, and the volumes that they have."""
 import stage
 from app import began_after, is_injected, log, policy, ready_pods, template, the_one, uids, workload, written
-from kube import apply, condition, get, is_ready, kubectl, must, name_of, pods, say, until
+from kube import apply, condition, get, is_ready, kubectl, must, name_of, pods, until
 from reading import read, reader
 from scenario import scenario
 
