@@ -107,7 +107,7 @@ kinds! {
         /// Which one?
         LabelsDiffer => "its label names StatePolicy <one>, and its pod template's names <other>: write the same, or remove one of them",
         /// Two pods at once.
-        Surge => "with maxSurge: <surge> and maxUnavailable: <unavailable> a pod starts before its predecessor's last state is there: write strategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 0, maxUnavailable: 1}} or {type: Recreate}",
+        Surge => "with maxSurge: <surge> and maxUnavailable: <unavailable> a pod starts before its predecessor's last state is there: write <field>: {type: RollingUpdate, rollingUpdate: {maxSurge: 0, maxUnavailable: 1}} or {type: <other>}",
     }
 }
 

@@ -118,7 +118,7 @@ fn patch(
     carry::write(&mut ops, &carry, path);
     if change.policy().is_some() {
         look_ahead(change, template, around, settings, &mut warnings)?;
-        strategy::remove_surge(&mut ops, change, around, &mut warnings)?;
+        strategy::check_surge(&mut ops, change, around, &mut warnings)?;
         strategy::warn_of_claims(change, template, around, &mut warnings);
     } else {
         strategy::give_back_surge(&mut ops, change);
@@ -187,6 +187,8 @@ fn check_shape(object: &Value, template: &[&str]) -> Result<(), Said<Refusal>> {
         inner(&["metadata", "labels"]),
         vec!["spec", "strategy"],
         vec!["spec", "strategy", "rollingUpdate"],
+        vec!["spec", "updateStrategy"],
+        vec!["spec", "updateStrategy", "rollingUpdate"],
     ];
     let wrong = paths.iter().find(|path| raw::at(object, path).is_some_and(|value| !value.is_object()));
     wrong.map_or(Ok(()), |path| Err(say(Refusal::Malformed, &[("field", &path.join("."))])))

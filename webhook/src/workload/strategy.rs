@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How a Deployment replaces its pods. A surge starts a pod before its predecessor has ended, and so before the
-//! predecessor's last state is there: the default surge is taken away, and one that somebody wrote is refused.
+//! How Deployments and DaemonSets replace their pods. A surge starts a pod before its predecessor has ended, and so before
+//! the predecessor's last state is there; a DaemonSet would wait for ever, the new pod for the old one's end, and the old
+//! one for the new one to be ready. A Deployment's default surge is taken away, and one that somebody wrote is refused.
 
 use super::Change;
 use crate::around::{Around, Known};
@@ -13,8 +14,23 @@ use serde_json::{Value, json};
 
 const ROLLING: [&str; 3] = ["spec", "strategy", "rollingUpdate"];
 
-/// What the API server fills in, which can't be told from what somebody wrote.
+/// What the API server fills in for a Deployment, which can't be told from what somebody wrote.
 const DEFAULT: &str = "25%";
+
+/// Where a workload says how its pods are replaced, and the way in which none starts before its predecessor has ended at all.
+struct Place {
+    field: &'static str,
+    without_rolling: &'static str,
+}
+
+/// Of kinds whose pods may surge.
+fn place(kind: &str) -> Option<Place> {
+    match kind {
+        "Deployment" => Some(Place { field: ROLLING[1], without_rolling: "Recreate" }),
+        "DaemonSet" => Some(Place { field: "updateStrategy", without_rolling: "OnDelete" }),
+        _ => None,
+    }
+}
 
 fn field(object: &Value, name: &str) -> Option<Value> {
     raw::at(object, &[ROLLING[0], ROLLING[1], ROLLING[2], name]).cloned()
@@ -36,36 +52,63 @@ fn policy(around: &Around) -> Option<&Policy> {
     }
 }
 
-/// Whether it is a Deployment that rolls, and each of whose replicas has a state of its own.
-fn rolls(change: &Change<'_>) -> bool {
-    let strategy = raw::text(change.object, &["spec", "strategy", "type"]).unwrap_or("RollingUpdate");
-    change.kind == "Deployment" && strategy == "RollingUpdate"
+/// Whether it is a workload of this kind that rolls.
+fn rolls(change: &Change<'_>, kind: &str) -> bool {
+    let strategy = place(kind).and_then(|place| raw::text(change.object, &["spec", place.field, "type"]));
+    change.kind == kind && strategy.unwrap_or("RollingUpdate") == "RollingUpdate"
 }
 
 /// Whether its pods are replaced in this way by this very change. Controllers, which write down what they do, never change that.
 pub(super) fn is_new(change: &Change<'_>) -> bool {
-    let of = |object| raw::at(object, &["spec", "strategy"]);
+    let Some(Place { field, .. }) = place(change.kind) else { return false };
+    let of = |object| raw::at(object, &["spec", field]);
     change.old.is_none_or(|old| of(old) != of(change.object))
 }
 
-/// Takes the default surge away.
-pub(super) fn remove_surge(
+fn refuse(kind: &str, surge: &Value, unavailable: &Value) -> Result<(), Said<Refusal>> {
+    let Some(Place { field, without_rolling }) = place(kind) else { return Ok(()) };
+    let (surge, unavailable) = (shown(surge), shown(unavailable));
+    let words = [("surge", &*surge), ("unavailable", &*unavailable), ("field", field), ("other", without_rolling)];
+    Err(say(Refusal::Surge, &words))
+}
+
+/// Sees to it that no pod starts before its predecessor has ended, where each has a state of its own.
+pub(super) fn check_surge(
     ops: &mut Ops<'_>,
     change: &Change<'_>,
     around: &Around,
     warnings: &mut Vec<Said<Warning>>,
 ) -> Result<(), Said<Refusal>> {
-    if !rolls(change) || policy(around).is_none_or(|policy| policy.scope == Scope::Shared) {
+    if policy(around).is_none_or(|policy| policy.scope == Scope::Shared) {
+        Ok(())
+    } else if rolls(change, "Deployment") {
+        remove_surge(ops, change, warnings)
+    } else if rolls(change, "DaemonSet") {
+        check_daemon_set(change)
+    } else {
+        Ok(())
+    }
+}
+
+/// It has no surge unless somebody wrote one.
+fn check_daemon_set(change: &Change<'_>) -> Result<(), Said<Refusal>> {
+    let of = |name| raw::at(change.object, &["spec", "updateStrategy", "rollingUpdate", name]).cloned();
+    let surge = of("maxSurge").unwrap_or(json!(0));
+    if is_zero(&surge) {
         return Ok(());
     }
+    refuse("DaemonSet", &surge, &of("maxUnavailable").unwrap_or(json!(0)))
+}
+
+/// Takes a Deployment's default surge away.
+fn remove_surge(ops: &mut Ops<'_>, change: &Change<'_>, warnings: &mut Vec<Said<Warning>>) -> Result<(), Said<Refusal>> {
     let surge = field(change.object, "maxSurge").unwrap_or(json!(DEFAULT));
     let unavailable = field(change.object, "maxUnavailable").unwrap_or(json!(DEFAULT));
     if is_zero(&surge) {
         return Ok(());
     }
     if surge != DEFAULT || is_zero(&unavailable) {
-        let words = [("surge", &*shown(&surge)), ("unavailable", &*shown(&unavailable))];
-        return Err(say(Refusal::Surge, &words));
+        return refuse("Deployment", &surge, &unavailable);
     }
     let is_default = unavailable == DEFAULT;
     ops.set(&[ROLLING[0], ROLLING[1], ROLLING[2], "maxSurge"], json!(0));
@@ -84,7 +127,7 @@ pub(super) fn remove_surge(
 pub(super) fn give_back_surge(ops: &mut Ops<'_>, change: &Change<'_>) {
     let Some(before) = raw::annotation(change.object, SURGE) else { return };
     let is_ours = field(change.object, "maxSurge").is_some_and(|surge| is_zero(&surge));
-    if let (true, true, Some((surge, unavailable))) = (rolls(change), is_ours, before.split_once('/')) {
+    if let (true, true, Some((surge, unavailable))) = (rolls(change, "Deployment"), is_ours, before.split_once('/')) {
         let number = |text: &str| text.parse::<u32>().map_or_else(|_| json!(text), |number| json!(number));
         let set_by_us = unavailable == DEFAULT && field(change.object, "maxUnavailable") == Some(json!(1));
         if surge == DEFAULT {

@@ -33,6 +33,5 @@ fn every_kind_comes_up_in_a_case() {
     let mut never: Vec<&str> = Refusal::ALL.iter().map(|kind| kind.code()).filter(|code| !is_there(code)).collect();
     never.extend(Warning::ALL.iter().map(|kind| kind.code()).filter(|code| !is_there(code)));
     never.extend(Skip::ALL.iter().map(|kind| kind.code()).filter(|code| !is_there(code)));
-    // garbage comes up in the properties
-    assert_eq!(never, ["Malformed"]);
+    assert!(never.is_empty(), "{never:?}");
 }
