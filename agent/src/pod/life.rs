@@ -96,7 +96,7 @@ impl Life {
 
     /// Says what went wrong, at the gate, in the log, and to the coordinator.
     fn tell(&self, error: &AgentError) {
-        let words::Why { reason, message } = words::of_agent(error);
+        let words::Why { reason, message } = words::of_agent(error, &self.lineage);
         self.board.wait(reason, &message);
         self.status.send_modify(|status| status.trouble = Some(format!("{reason}: {message}")));
     }

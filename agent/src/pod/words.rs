@@ -31,11 +31,11 @@ pub(super) fn of_session(error: &SessionError) -> Why {
     }
 }
 
-/// Why the application may not start, or its state is not protected.
+/// Why the application may not start, or its state is not protected. `lineage` is its name in the repository, empty while none is granted.
 #[must_use]
-pub(super) fn of_agent(error: &AgentError) -> Why {
+pub(super) fn of_agent(error: &AgentError, lineage: &str) -> Why {
     match error {
-        AgentError::Refused(refusal) => Why::new(refusal.reason(), format!("{refusal}{}", advice(refusal))),
+        AgentError::Refused(refusal) => Why::new(refusal.reason(), format!("{refusal}: {}", advice(refusal, lineage))),
         AgentError::Session(error) => of_session(error),
         AgentError::Locked { .. } => Why::new("Locked", error.to_string()),
         AgentError::StatePath { .. } | AgentError::Replaced { .. } => Why::new("StatePathUnusable", error.to_string()),
@@ -44,19 +44,24 @@ pub(super) fn of_agent(error: &AgentError) -> Why {
         AgentError::Restore(holdfast_store::restore::RestoreError::Target { .. }) => Why::new("RestoreFailed", error.to_string()),
         AgentError::NotProven { .. } => Why::new("RestoreNotProven", error.to_string()),
         AgentError::Store(store) | AgentError::Restore(holdfast_store::restore::RestoreError::Store(store)) => {
-            of_store(store, error)
+            of_store(store, error, lineage)
         }
         error => Why::new("Failed", error.to_string()),
     }
 }
 
-fn of_store(store: &StoreError, error: &AgentError) -> Why {
+fn of_store(store: &StoreError, error: &AgentError, lineage: &str) -> Why {
     match store {
         StoreError::Held { .. } => {
             Why::new("SlotHeld", format!("{error}: it is taken over as soon as the coordinator knows that this one is gone"))
         }
         StoreError::ForeignOwner { .. } => {
-            Why::new("ForeignLineageFound", format!("{error}: say whether to adopt it, to fork it or to begin afresh"))
+            let (adopt, record) = (choose(lineage, "adopt"), record(lineage));
+            let message = format!(
+                "{error}: take it over with {adopt}, which fences its cluster's agents, or begin a history of its own with the word fresh \
+                 instead{record}"
+            );
+            Why::new("ForeignLineageFound", message)
         }
         StoreError::Fenced { .. } => {
             Why::new("Fenced", format!("{error}: nothing that is written here becomes part of its history"))
@@ -70,23 +75,46 @@ fn of_store(store: &StoreError, error: &AgentError) -> Why {
 }
 
 /// What to do about a disk that was refused.
-fn advice(refusal: &Refusal) -> &'static str {
+fn advice(refusal: &Refusal, lineage: &str) -> String {
+    let record = record(lineage);
     match refusal {
         Refusal::HalfRestored { .. } => {
-            ", and there is nothing to finish it with: give the pod an empty volume, or make the repository available"
+            "there is nothing to finish it with; give the pod an empty volume, or make the repository available".to_owned()
         }
-        Refusal::OtherLineage { .. } => ": give this pod a volume of its own, or empty this one",
-        Refusal::Unmarked { .. } => {
-            ": set restore.onDivergence in the StatePolicy to PreferDisk to keep the volume's, or to PreferStore to restore the repository's (the volume's is captured first); or decide for this one on its StateLineage"
-        }
-        Refusal::Diverged { .. } => {
-            ": set restore.onDivergence in the StatePolicy to PreferDisk or PreferStore (the loser stays in the history), or decide for this one on its StateLineage"
-        }
-        Refusal::Mixed { .. } => {
-            ": check the pod's volumes; if this is as it should be, say on its StateLineage that the disk is to be adopted"
-        }
-        Refusal::Overtaken { .. } => ": what the application writes here is not captured; delete this pod",
+        Refusal::OtherLineage { .. } => "give this pod a volume of its own, or empty this one".to_owned(),
+        Refusal::Unmarked { .. } | Refusal::Diverged { .. } => format!(
+            "restore the repository's state with {} (the volume's is captured first), or keep the volume's with the word adopt-disk instead \
+             (the repository's stays in the history){record}; restore.onDivergence in the StatePolicy, PreferStore or PreferDisk, decides \
+             it for all",
+            choose(lineage, "prefer-store"),
+        ),
+        Refusal::Mixed { .. } => format!(
+            "check the pod's volumes; if this is as it should be, keep what they hold with {}{record}",
+            choose(lineage, "adopt-disk"),
+        ),
+        Refusal::Overtaken { .. } => "what the application writes here is not captured; delete this pod".to_owned(),
     }
+}
+
+/// How a person decides for one lineage.
+fn choose(lineage: &str, choice: &str) -> String {
+    let name = object(lineage).unwrap_or_else(|| "NAME".to_owned());
+    format!("`kubectl annotate statelineage {name} holdfast.dev/choose={choice}`")
+}
+
+/// Where its record's name stands, if it can't be told here.
+fn record(lineage: &str) -> &'static str {
+    if object(lineage).is_some() { "" } else { " (NAME is the pod's label holdfast.dev/lineage)" }
+}
+
+/// The name of a lineage's StateLineage, where it follows from the lineage's: long names, and slots that are names themselves, have a hash.
+fn object(lineage: &str) -> Option<String> {
+    const LABEL_MAX: usize = 63;
+    // behind an @ stands the cluster, where another one has the name
+    let (name, _) = lineage.split_once('@').unwrap_or((lineage, ""));
+    let (_, slot) = name.rsplit_once('/')?;
+    let is_clear = slot == "shared" || (!slot.is_empty() && slot.bytes().all(|byte| byte.is_ascii_digit()));
+    (is_clear && name.len() <= LABEL_MAX).then(|| name.replace('/', "-"))
 }
 
 #[cfg(test)]
@@ -104,11 +132,40 @@ mod tests {
             Refusal::Overtaken { label: label(), sequence: 1 },
         ];
         for refusal in refusals {
-            let why = of_agent(&refusal.clone().into());
+            let why = of_agent(&refusal.clone().into(), "statefulset/web/0");
             assert_eq!(why.reason, refusal.reason());
             assert!(!why.message.contains("--") && why.message.len() > refusal.to_string().len(), "{}", why.message);
         }
         let held = StoreError::Held { lineage: "x".to_owned(), holder: "pod y".to_owned() };
-        assert_eq!(of_agent(&held.into()).reason, "SlotHeld");
+        assert_eq!(of_agent(&held.into(), "").reason, "SlotHeld");
+    }
+
+    #[test]
+    fn a_choice_comes_with_the_command_that_makes_it() {
+        let label = || "data".to_owned();
+        let commands = [
+            (AgentError::from(Refusal::Diverged { label: label(), sequence: 1 }), "prefer-store"),
+            (Refusal::Unmarked { label: label(), sequence: 1 }.into(), "prefer-store"),
+            (Refusal::Mixed { empty: label(), full: label() }.into(), "adopt-disk"),
+        ];
+        for (error, word) in commands {
+            let said = of_agent(&error, "statefulset/web/0").message;
+            let command = format!("`kubectl annotate statelineage statefulset-web-0 holdfast.dev/choose={word}`");
+            assert!(said.contains(&command) && !said.contains("NAME"), "{said}");
+            for unclear in ["", "daemonset/log/node-7"] {
+                let said = of_agent(&error, unclear).message;
+                assert!(said.contains("statelineage NAME ") && said.contains("the pod's label holdfast.dev/lineage"), "{said}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_is_named_as_the_coordinator_names_it() {
+        assert_eq!(object("statefulset/web/0").as_deref(), Some("statefulset-web-0"));
+        assert_eq!(object("statefulset/web/1@c1c1c1c1").as_deref(), Some("statefulset-web-1"));
+        assert_eq!(object("deployment/web/shared").as_deref(), Some("deployment-web-shared"));
+        assert_eq!(object("daemonset/log/node-7"), None);
+        assert_eq!(object(&format!("statefulset/{}/0", "x".repeat(80))), None);
+        assert_eq!(object(""), None);
     }
 }
