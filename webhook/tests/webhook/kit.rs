@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Cases as data: a plain pod (or workload) under a plain policy, and what each case changes about them.
+//! Cases as data: a plain pod (or workload) under a plain policy (`cases/plain.yaml`), and what each case changes about them.
 
 use holdfast_api::StatePolicySpec;
 use holdfast_webhook::around::{Around, Known, Namespace, OldNode, Settings};
@@ -7,8 +7,9 @@ use holdfast_webhook::pod::{Decision, decide};
 use holdfast_webhook::reason::Kind as _;
 use json_patch::PatchOperation;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 pub(crate) fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases")
@@ -45,24 +46,26 @@ pub(crate) fn settings() -> Settings {
     }
 }
 
+/// What cases change something about.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Plain {
+    pod: Value,
+    policy: Value,
+}
+
+fn plain() -> &'static Plain {
+    static PLAIN: LazyLock<Plain> = LazyLock::new(|| read("plain.yaml"));
+    &PLAIN
+}
+
 /// A pod that declares its user and mounts one claim at /data.
 pub(crate) fn plain_pod() -> Value {
-    json!({
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": "web-0", "labels": {"app": "web", "holdfast.dev/policy": "web"}},
-        "spec": {
-            "securityContext": {"runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 1000, "runAsNonRoot": true,
-                "seccompProfile": {"type": "RuntimeDefault"}},
-            "containers": [{"name": "web", "image": "registry.example/web:1",
-                "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
-                "volumeMounts": [{"name": "data", "mountPath": "/data"}]}],
-            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data-web-0"}}],
-        },
-    })
+    plain().pod.clone()
 }
 
 pub(crate) fn plain_policy() -> Value {
-    json!({"paths": [{"label": "data", "path": "/data"}]})
+    plain().policy.clone()
 }
 
 /// What a policy of this text means.
