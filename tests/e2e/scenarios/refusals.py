@@ -68,3 +68,88 @@ def webhook_away(store):
         kubectl("rollout", "status", "-n", stage.SYSTEM, "deployment/holdfast-webhook", "--timeout=120s", seconds=130)
     kubectl("delete", "deployment", "-n", SPACE, "naked")
     kubectl("delete", "pod", "-n", SPACE, "plain", seconds=120)
+
+
+def without_webhook(is_away):
+    """The API server asks nobody about pods any more, or again."""
+    nobody = {"op": "add", "path": "/webhooks/0/matchConditions/-", "value": {"name": "nobody", "expression": "false"}}
+    entry = get("mutatingwebhookconfiguration", "holdfast")["webhooks"][0]
+    must(entry["name"] == "pods.holdfast.dev", f"the first webhook is {entry['name']}")
+    names = [condition["name"] for condition in entry["matchConditions"]]
+    changes = [nobody] if is_away else []
+    if "nobody" in names:
+        changes = [] if is_away else [{"op": "remove", "path": f"/webhooks/0/matchConditions/{names.index('nobody')}"}]
+    if changes:
+        kubectl("patch", "mutatingwebhookconfiguration", "holdfast", "--type=json", "-p", json.dumps(changes))
+
+
+def tampered(pod):
+    """A pod from which somebody has taken what the final check looks for: in the order of its validations, what is done to it."""
+    def agent_of(spec):
+        return next(container for container in spec["initContainers"] if container["name"] == "holdfast-agent")
+
+    def no_agent(pod):
+        pod["spec"]["initContainers"].remove(agent_of(pod["spec"]))
+
+    def no_sidecar(pod):
+        # what only sidecars may have goes with it, or the pod would be refused for that
+        for field in ["restartPolicy", "lifecycle", "startupProbe", "livenessProbe", "readinessProbe"]:
+            agent_of(pod["spec"]).pop(field, None)
+
+    def other_arguments(pod):
+        agent_of(pod["spec"])["args"] = ["gate"]
+
+    def no_token(pod):
+        agent = agent_of(pod["spec"])
+        agent["volumeMounts"] = [mount for mount in agent["volumeMounts"] if mount["name"] != "holdfast-token"]
+
+    def gate_first(pod):
+        pod["spec"]["initContainers"].sort(key=lambda container: container["name"] != "holdfast-gate")
+
+    def state_before(pod):
+        early = {**pod["spec"]["containers"][0], "name": "early"}
+        early.pop("startupProbe", None)
+        pod["spec"]["initContainers"].insert(0, early)
+
+    def not_marked(pod):
+        del pod["metadata"]["annotations"]["holdfast.dev/injected"]
+
+    for tamper in [no_agent, no_sidecar, other_arguments, no_token, gate_first, state_before, not_marked]:
+        changed = json.loads(json.dumps(pod))
+        tamper(changed)
+        yield tamper.__name__, changed
+
+
+@scenario
+def final_check(store):
+    """A pod that no webhook has seen, or that lost something after it, is refused by the API server itself, and told what it lacks."""
+    stage.namespace(SPACE, store, level="restricted", policies=[policy("kept")])
+    bare = {"apiVersion": "v1", "kind": "Pod", **template("bare", labels=LABEL)}
+    bare["metadata"]["name"] = "bare"
+    create = ["create", "--dry-run=server", "-n", SPACE, "-o", "json", "-f", "-"]
+    # the policy may have been seen by one of the webhooks only
+    made = until("the webhooks know the policy", lambda: json.loads(kubectl(*create, given=json.dumps(bare))), 30)
+    whole = {**bare, "spec": made["spec"], "metadata": {key: made["metadata"][key] for key in ["name", "labels", "annotations"]}}
+    validations = get("validatingadmissionpolicy", "holdfast-injected")["spec"]["validations"]
+    sentences = [validation["message"] for validation in validations]
+
+    def denied(pod, sentence):
+        said = refused(*create, given=json.dumps(pod))
+        return "ValidatingAdmissionPolicy 'holdfast-injected'" in said and sentence in said
+
+    without_webhook(True)
+    try:
+        until("the pod is refused by the final check", lambda: denied(bare, sentences[0]), 30)
+        kubectl(*create, given=json.dumps(whole))
+        tries = list(tampered(whole))
+        must(len(tries) == len(sentences), f"{len(sentences)} validations, and {len(tries)} of them are tried")
+        for (what, pod), sentence in zip(tries, sentences):
+            must(denied(pod, sentence), f"{what}: {refused(*create, given=json.dumps(pod))}")
+    finally:
+        without_webhook(False)
+
+    def is_injected():
+        inits = json.loads(kubectl(*create, given=json.dumps(bare)))["spec"].get("initContainers", [])
+        return [container["name"] for container in inits] == ["holdfast-agent", "holdfast-gate"]
+
+    until("pods are injected again", is_injected, 30)
