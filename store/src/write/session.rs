@@ -381,30 +381,37 @@ pub(super) fn roots_hints(roots: &[RootItem], record: Object, target: &Inline) -
 }
 
 /// The state of a record, with what lies inside it in memory.
-fn stand(reader: &Arc<Reader>, entry: &crate::log::Entry, composer: &mut Composer) -> Result<(Standing, Odometer)> {
+fn stand(
+    reader: &Arc<Reader>,
+    lineage: LineageId,
+    entry: &crate::log::Entry,
+    composer: &mut Composer,
+) -> Result<(Standing, Odometer)> {
     let none = Odometer { levels: Vec::new(), counts: Vec::new() };
     let Some(checkpoint) = entry.record.checkpoint() else { return Ok((Standing::default(), none)) };
     let object = Object::Record { lineage: entry.record.lineage, sequence: entry.record.sequence };
     let (roots, held) = Adoption::adopt(reader, &entry.document, object, &checkpoint.roots)?;
     composer.held = held;
+    let state = Standing {
+        roots,
+        quality: Some(checkpoint.quality),
+        root: Some(checkpoint.root),
+        scope: checkpoint.scope.clone(),
+        totals: checkpoint.totals,
+        volume: checkpoint.volume,
+        ..Standing::default()
+    };
+    if entry.record.lineage != lineage {
+        // a fork's first: its numbers will be its own
+        return Ok((state, none));
+    }
     let mut recent = if checkpoint.fold == entry.record.sequence { Vec::new() } else { checkpoint.recent.clone() };
     recent.push(Recent {
         sequence: entry.record.sequence,
         last_close: checkpoint.interval.last_close,
         quality: checkpoint.quality,
     });
-    let standing = Standing {
-        roots,
-        base: entry.record.sequence,
-        quality: Some(checkpoint.quality),
-        root: Some(checkpoint.root),
-        interval: None,
-        scope: checkpoint.scope.clone(),
-        totals: checkpoint.totals,
-        volume: checkpoint.volume,
-        fold: checkpoint.fold,
-        since_fold: recent.len() as u64 - 1,
-        recent,
-    };
+    let standing =
+        Standing { base: entry.record.sequence, fold: checkpoint.fold, since_fold: recent.len() as u64 - 1, recent, ..state };
     Ok((standing, Odometer { levels: checkpoint.levels.clone(), counts: checkpoint.counts.clone() }))
 }

@@ -6,7 +6,7 @@ use crate::document::DocumentBuilder;
 use crate::error::{Result, StoreError};
 use crate::log::{Drive, Entry, Log, LogWriter, Turn};
 use crate::reader::Reader;
-use crate::record::{Claim, Record, RecordKind};
+use crate::record::{Claim, Origin, Record, RecordKind};
 use crate::seal::{Kind, random};
 use crate::write::{Composer, Tuning};
 use bytes::Bytes;
@@ -61,6 +61,8 @@ struct Ground {
     /// A partial one after it.
     resume: u64,
     reason: Option<Reason>,
+    /// The checkpoint of another lineage that this one begins with: said by its first record alone.
+    origin: Option<Origin>,
     /// The record of whichever the capture goes on from.
     entry: Option<Entry>,
 }
@@ -72,6 +74,19 @@ impl Session {
     /// If it may not be taken over ([`StoreError::Held`], [`StoreError::ForeignOwner`]), the store shows an older history than was seen,
     /// refuses, or holds damage where the state should be.
     pub async fn open(opening: Opening) -> Result<Self> {
+        Self::claim(opening, None).await
+    }
+
+    /// Claims a lineage that begins with a checkpoint of another lineage of its domain, which must be pinned. One that has a log already is claimed as
+    /// [`open`](Self::open) does: an earlier try may have begun it.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open); [`StoreError::Missing`] if there is no such checkpoint.
+    pub async fn fork(opening: Opening, origin: Origin) -> Result<Self> {
+        Self::claim(opening, Some(origin)).await
+    }
+
+    async fn claim(opening: Opening, origin: Option<Origin>) -> Result<Self> {
         let domain = Arc::clone(opening.reader.domain());
         let lineage = domain.keys.identity.lineage_id(&opening.name);
         let log = Log::new(Arc::clone(opening.reader.transport()), domain, lineage);
@@ -81,7 +96,10 @@ impl Session {
             match writer.drive().await? {
                 Drive::Ready(_) => break,
                 Drive::Claim(turn) => {
-                    ground = examine(&log, &opening, turn.after.as_deref()).await?;
+                    ground = match (turn.after.as_deref(), origin) {
+                        (None, Some(origin)) => begin_fork(&log, origin).await?,
+                        (after, _) => examine(&log, &opening, after).await?,
+                    };
                     let bytes = claim(&opening, lineage, &turn, &ground)?;
                     writer.submit(bytes);
                 }
@@ -94,7 +112,7 @@ impl Session {
         let stood = tokio::task::spawn_blocking(move || {
             let mut composer = Composer::new(Arc::clone(&reader), lineage, next, tuning)?;
             let (standing, odometer) = match &ground.entry {
-                Some(entry) => stand(&reader, entry, &mut composer)?,
+                Some(entry) => stand(&reader, lineage, entry, &mut composer)?,
                 None => (Standing::default(), Odometer { levels: Vec::new(), counts: Vec::new() }),
             };
             composer.advance(next);
@@ -143,12 +161,31 @@ async fn examine(log: &Log, opening: &Opening, head: Option<&Entry>) -> Result<G
         ground.base = complete_base(log, &found.record).await?;
         ground.resume = if ground.base == found.record.sequence { 0 } else { found.record.sequence };
     }
-    if let (None, RecordKind::Claim(Claim { origin: Some(origin), .. })) = (&entry, &head.record.kind) {
-        let origin_log = Log::new(Arc::clone(log.transport()), Arc::clone(log.domain()), origin.lineage);
-        entry = Some(origin_log.read(origin.sequence).await?);
+    if entry.is_none() && pending == Some(Reason::Fork) {
+        // however often it was claimed since: only the first record says it
+        if let RecordKind::Claim(Claim { origin: Some(origin), .. }) = log.read_body(1).await?.kind {
+            entry = Some(read_origin(log, origin).await?);
+        }
     }
     ground.entry = entry;
     Ok(ground)
+}
+
+/// The first record of a lineage that begins with another's checkpoint.
+async fn begin_fork(log: &Log, origin: Origin) -> Result<Ground> {
+    let entry = read_origin(log, origin).await?;
+    Ok(Ground { base: 0, resume: 0, reason: Some(Reason::Fork), origin: Some(origin), entry: Some(entry) })
+}
+
+async fn read_origin(log: &Log, origin: Origin) -> Result<Entry> {
+    let from = Log::new(Arc::clone(log.transport()), Arc::clone(log.domain()), origin.lineage);
+    let entry = from.read(origin.sequence).await?;
+    let complete = entry.record.checkpoint().is_some_and(|checkpoint| checkpoint.quality != Quality::Partial);
+    if entry.hash != origin.record || !complete {
+        let what = "the checkpoint that the lineage begins with".to_owned();
+        return Err(StoreError::Missing { object: from.name(origin.sequence).to_string(), what });
+    }
+    Ok(entry)
 }
 
 /// An older checkpoint as the state: until there is a newer one, whoever claims after this one repeats it.
@@ -162,7 +199,7 @@ async fn back_to(log: &Log, sequence: u64) -> Result<Ground> {
             what: "the checkpoint to go back to".to_owned(),
         });
     }
-    Ok(Ground { base: sequence, resume: 0, reason: Some(Reason::Restore), entry: Some(entry) })
+    Ok(Ground { base: sequence, reason: Some(Reason::Restore), entry: Some(entry), ..Ground::default() })
 }
 
 fn may_take(opening: &Opening, claim: &Claim, sealed: bool) -> Result<()> {
@@ -201,7 +238,7 @@ fn claim(opening: &Opening, lineage: LineageId, turn: &Turn, ground: &Ground) ->
         owner: opening.owner,
         holder: opening.holder.clone(),
         reason: ground.reason.unwrap_or(if foreign { Reason::Adopt } else { Reason::Start }),
-        origin: None,
+        origin: ground.origin,
         holder_key: opening.holder_key,
         resume: ground.resume,
     };
