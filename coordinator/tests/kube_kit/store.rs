@@ -212,7 +212,13 @@ fn merge_fields(into: &mut Map<String, Value>, from: &Map<String, Value>) {
     }
 }
 
+/// The key by which a list's elements are told apart, if there is one: other lists are replaced as a whole.
 fn keyed(list: &[Value]) -> Option<&'static str> {
-    let first = list.first()?;
-    KEYS.into_iter().find(|key| first[key].is_string())
+    let tells_apart = |key: &&str| {
+        let mut seen: Vec<&str> = list.iter().filter_map(|element| element[*key].as_str()).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        !list.is_empty() && seen.len() == list.len()
+    };
+    KEYS.into_iter().find(tells_apart)
 }
