@@ -14,7 +14,7 @@ pub const SNAPSHOT: &str = "holdfast.dev/snapshot";
 /// Label of a StateSnapshot: the name of the StatePolicy whose schedule made it.
 pub const SCHEDULED_BY: &str = "holdfast.dev/scheduled-by";
 
-/// Label of objects that a restore made: its name.
+/// Label of objects that a restore made beside the original: the UID of its StateRestore.
 pub const RESTORE: &str = "holdfast.dev/restore";
 
 /// Annotation of a workload: its template carries the policy label because the workload did. Without it, a label on

@@ -153,6 +153,23 @@ pub struct StateRestoreStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub members: Vec<RestoredMember>,
+    /// Beside the original: the objects that are made, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 512))]
+    pub objects: Vec<MadeObject>,
+}
+
+/// An object of a new workload, in the namespace that `elsewhere` names.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct MadeObject {
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// It was made.
+    #[serde(default)]
+    pub made: bool,
 }
 
 /// How far a restore is.
@@ -165,6 +182,8 @@ pub enum RestorePhaseStatus {
     Stopping,
     /// No pod runs: each replica's history goes back to the moment.
     GoingBack,
+    /// Beside the original: the new replicas' histories begin, and their workload is made.
+    Making,
     /// The gates are open, and the pods start on the state of the moment.
     Starting,
     /// It was only to be planned.
@@ -183,10 +202,13 @@ pub struct RestoredMember {
     pub lineage: String,
     /// The lineage's name in the repository.
     pub stored_as: String,
-    /// The checkpoint that it goes back to.
+    /// The checkpoint that it goes back to. Beside the original: the one that it begins with, 0 until there is one.
     pub sequence: i64,
     /// Its root.
     pub root: String,
+    /// Beside the original: whose state it begins with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<OriginStatus>,
     /// The newest record of the lineage when this was planned.
     pub head: i64,
     /// What keeps the checkpoint until it is the lineage's state again: the number of a pin.
@@ -198,6 +220,16 @@ pub struct RestoredMember {
     /// The newest checkpoint before that: what `undo` goes back to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<i64>,
+}
+
+/// A checkpoint of another lineage of the same repository.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct OriginStatus {
+    /// The lineage's name in the repository.
+    pub stored_as: String,
+    /// The checkpoint.
+    pub sequence: i64,
 }
 
 /// What one replica's restore proves.

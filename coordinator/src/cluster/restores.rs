@@ -7,6 +7,7 @@
 //!     held      the gates of all of them are shut
 //!       course    what is next: pods end, lineages go back, gates open, receipts come
 //!         steps     and does it
+//!         beside    or none of that: a copy of the workload is made, on histories that begin with the snapshot's
 //!         history   the claim that makes a checkpoint the state again, and the proof that it is on the disk
 //! ```
 //!
@@ -42,6 +43,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 mod aim;
+mod beside;
 mod course;
 pub(crate) mod held;
 mod history;
@@ -118,7 +120,8 @@ async fn look_for_gone(context: Arc<Context>, restores: Restores) {
                         seen.insert(uid, object.clone());
                     }
                 }
-                None => context.abandon(&uid, seen.remove(&uid)).await,
+                // it may have begun and gone between two looks
+                None => context.abandon(&uid, seen.remove(&uid).or_else(|| context.held.last(&uid))).await,
             }
         }
         let held = context.held.uids();
@@ -130,7 +133,8 @@ async fn look_for_gone(context: Arc<Context>, restores: Restores) {
 /// Whether it has begun: since then, its status says what is to be done.
 fn has_begun(status: &StateRestoreStatus) -> bool {
     use RestorePhaseStatus as Phase;
-    matches!(status.phase, Some(Phase::Stopping | Phase::GoingBack | Phase::Starting)) && !status.members.is_empty()
+    matches!(status.phase, Some(Phase::Stopping | Phase::GoingBack | Phase::Making | Phase::Starting))
+        && !status.members.is_empty()
 }
 
 impl Sees<StateRestore> for Context {
@@ -151,13 +155,14 @@ impl Sees<StateRestore> for Context {
                     .delay(teller, &Hindrance::passing("OtherRestore", format!("StateRestore {other} has the same replicas")))
                     .await;
             }
-            return self.carry_on(teller).await;
+            return match teller.object.spec.elsewhere {
+                Some(_) => Box::pin(self.make(teller)).await,
+                None => self.carry_on(teller).await,
+            };
         }
         teller.begin().await?;
         if teller.object.spec.elsewhere.is_some() {
-            let message = "a coordinator restores in place only: `holdfast restore --at TIME DIRECTORY` writes a state beside the original; leave \
-                           `elsewhere` out to bring the replicas themselves back";
-            return self.fail(teller, &Hindrance::lasting("NotBeside", message)).await;
+            return Box::pin(self.beside(teller)).await;
         }
         let (repository, planned) = match self.planned(&teller.object).await? {
             Ok(planned) => planned,
@@ -194,6 +199,7 @@ impl Context {
         if let Err(other) = self.held.take(&uid, &full_name(object), lineages) {
             return Some(other);
         }
+        self.held.remember(&uid, object);
         self.held.shut(&uid, status.members.iter().any(|member| member.claim.is_none()));
         None
     }
@@ -259,6 +265,7 @@ impl Context {
             self.held.forget(&uid);
             return Err(error);
         }
+        self.held.remember(&uid, &teller.object);
         teller.tell(false, "RestoreBegun", planned.short);
         self.pauses.forget(&uid);
         self.carry_on(teller).await
@@ -272,6 +279,9 @@ impl Context {
         self.pauses.forget(uid);
         let Some(object) = last else { return };
         self.with.metrics.restore_settled("Deleted");
+        if object.spec.elsewhere.is_some() {
+            return self.abandon_copy(&object).await;
+        }
         let (name, status) = (full_name(&object), object.status.unwrap_or_default());
         tracing::warn!(restore = name, "a StateRestore was deleted before it had ended: its gates are open");
         let Some(repository) = status.repository.and_then(|key| key.parse::<RepositoryKey>().ok()) else { return };

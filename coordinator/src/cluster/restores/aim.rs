@@ -38,7 +38,14 @@ pub(super) fn hindrance(status: &Status) -> Hindrance {
 }
 
 /// Something that is asked for, or why not, or a failure of the API server.
-type Answer<T> = Result<Result<T, Hindrance>, kube::Error>;
+pub(super) type Answer<T> = Result<Result<T, Hindrance>, kube::Error>;
+
+/// A snapshot, and where it lies.
+pub(super) struct Taken {
+    pub(super) key: RepositoryKey,
+    pub(super) coordinator: Coordinator,
+    pub(super) snapshot: Arc<Snapshot>,
+}
 
 /// A replica, and a checkpoint of it.
 struct Choice {
@@ -82,9 +89,21 @@ impl Context {
     }
 
     async fn to_snapshot(&self, own: &str, name: &str, source: &SourceSpec) -> Answer<Draft> {
+        match self.snapshot(own, name).await? {
+            Ok(Taken { key, coordinator, snapshot }) => {
+                let how = format!("to snapshot {:?} of {} ({})", name, moment(snapshot.created), in_words(snapshot.consistency));
+                self.to_members(key, &coordinator, &snapshot, how, source).await
+            }
+            Err(why) => Ok(Err(why)),
+        }
+    }
+
+    /// The snapshot that a StateSnapshot of a namespace was taken as; without one, what a repository of the namespace has under that name: that of
+    /// another cluster, or of an object that was deleted.
+    pub(super) async fn snapshot(&self, own: &str, name: &str) -> Answer<Taken> {
         let api: Api<StateSnapshot> = Api::namespaced(self.with.client.clone(), own);
         let Some(object) = api.get_opt(name).await? else {
-            return Ok(Err(Hindrance::passing("SnapshotNotFound", format!("there is no StateSnapshot {name:?} in {own}"))));
+            return Ok(self.stored_snapshot(own, name).await);
         };
         let status = object.status.unwrap_or_default();
         let (Some(id), Some(repository)) = (&status.snapshot_id, &status.repository) else {
@@ -95,15 +114,29 @@ impl Context {
             let key = self.repository(own, repository)?;
             let coordinator = self.coordinator(&key)?;
             let snapshot = coordinator.shared().board.find(id, "snapshot").await.map_err(|status| hindrance(&status))?;
-            Ok((key, coordinator, snapshot))
+            Ok(Taken { key, coordinator, snapshot })
         };
-        match known.await {
-            Ok((key, coordinator, snapshot)) => {
-                let how = format!("to snapshot {:?} of {} ({})", name, moment(snapshot.created), in_words(snapshot.consistency));
-                self.to_members(key, &coordinator, &snapshot, how, source).await
+        Ok(known.await)
+    }
+
+    /// A snapshot by its name in the repositories of a namespace.
+    async fn stored_snapshot(&self, own: &str, name: &str) -> Result<Taken, Hindrance> {
+        let ready: Vec<(RepositoryKey, Coordinator)> = {
+            let repositories = self.with.repositories.borrow();
+            let of_own = repositories.ready().filter(|(key, _)| key.namespace == own);
+            of_own.map(|(key, coordinator)| (key.clone(), coordinator.clone())).collect()
+        };
+        for (key, coordinator) in ready {
+            match coordinator.shared().board.find(name, "snapshot").await {
+                Ok(snapshot) => return Ok(Taken { key, coordinator, snapshot }),
+                Err(status) if status.code() == tonic::Code::NotFound => {}
+                Err(status) => return Err(hindrance(&status)),
             }
-            Err(why) => Ok(Err(why)),
         }
+        let message = format!(
+            "there is no StateSnapshot {name:?} in {own}, and no snapshot of that name in a repository of that namespace"
+        );
+        Err(Hindrance::passing("SnapshotNotFound", message))
     }
 
     /// The members of a snapshot.
@@ -210,6 +243,12 @@ impl Context {
         let Some(object) = api.get_opt(name).await? else {
             return Ok(Err(Hindrance::lasting("RestoreNotFound", format!("there is no StateRestore {name:?} in {own}"))));
         };
+        if object.spec.elsewhere.is_some() {
+            let message = format!(
+                "StateRestore {name:?} has made a workload beside the original, which was not touched: delete that workload"
+            );
+            return Ok(Err(Hindrance::lasting("NothingToUndo", message)));
+        }
         let status = object.status.clone().unwrap_or_default();
         let known = || {
             let over = is_over(&object);
@@ -346,7 +385,7 @@ async fn at(coordinator: &Coordinator, place: Place, time: Timestamp) -> Result<
     }
 }
 
-const fn in_words(consistency: Consistency) -> &'static str {
+pub(super) const fn in_words(consistency: Consistency) -> &'static str {
     match consistency {
         Consistency::Frozen => "all stood still before any was captured",
         Consistency::Hooks => "all had come to rest before any was captured",

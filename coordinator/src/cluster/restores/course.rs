@@ -102,6 +102,7 @@ mod tests {
             stored_as: format!("statefulset/{name}"),
             sequence: 3,
             root: "aa".to_owned(),
+            origin: None,
             head: 9,
             kept: Some(1),
             claim,

@@ -3,6 +3,7 @@
 //! before it lets anybody in.
 
 use crate::cluster::Holds;
+use holdfast_api::StateRestore;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
@@ -11,12 +12,14 @@ use tokio::sync::watch;
 pub(super) type Named = (String, String);
 
 /// A restore that goes on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 struct Claim {
     /// Its name, with the namespace.
     restore: String,
     lineages: Vec<Named>,
     is_shut: bool,
+    /// As it was when it was seen to last.
+    last: Option<Box<StateRestore>>,
 }
 
 /// The restores that go on, by UID.
@@ -44,9 +47,8 @@ impl Held {
         if let Some(other) = other {
             return Err(other.restore.clone());
         }
-        let claim = Claim { restore: restore.to_owned(), lineages, is_shut: false };
-        let is_shut = claims.get(uid).is_some_and(|before| before.is_shut);
-        claims.insert(uid.to_owned(), Claim { is_shut, ..claim });
+        let (is_shut, last) = claims.remove(uid).map_or((false, None), |before| (before.is_shut, before.last));
+        claims.insert(uid.to_owned(), Claim { restore: restore.to_owned(), lineages, is_shut, last });
         Ok(())
     }
 
@@ -59,9 +61,26 @@ impl Held {
         self.tell(&claims);
     }
 
+    /// Remembers how a restore that goes on stands written.
+    pub(super) fn remember(&self, uid: &str, object: &StateRestore) {
+        if let Some(claim) = self.claims().get_mut(uid) {
+            claim.last = Some(Box::new(object.clone()));
+        }
+    }
+
+    /// How a restore that goes on stood written when it was seen to last.
+    pub(super) fn last(&self, uid: &str) -> Option<StateRestore> {
+        self.claims().get(uid)?.last.as_deref().cloned()
+    }
+
     /// Whether a restore keeps its gates shut.
     pub(super) fn is_shut(&self, uid: &str) -> bool {
         self.claims().get(uid).is_some_and(|claim| claim.is_shut)
+    }
+
+    /// Whether a restore goes on.
+    pub(super) fn has(&self, uid: &str) -> bool {
+        self.claims().contains_key(uid)
     }
 
     /// A restore has nothing any more; whether it had.

@@ -126,6 +126,7 @@ fn member(target: &Target) -> RestoredMember {
         stored_as: target.stored_as.clone(),
         sequence: number(target.sequence),
         root: target.root.clone(),
+        origin: None,
         head: number(target.standing.head),
         kept: None,
         claim: None,

@@ -139,7 +139,8 @@ impl Context {
     pub(super) async fn release(&self, repository: &RepositoryKey, members: &[RestoredMember]) {
         let Ok(coordinator) = self.coordinator(repository) else { return };
         for member in members {
-            let Some(pin) = member.kept else { continue };
+            // a copy goes on from what it began with
+            let Some(pin) = member.kept.filter(|_| member.origin.is_none()) else { continue };
             let done = async {
                 let place = history::place(coordinator.shared(), &repository.namespace, &member.stored_as).await?;
                 history::let_go(&place, unsigned(pin)).await

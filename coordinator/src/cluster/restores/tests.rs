@@ -353,7 +353,7 @@ async fn a_moment_is_that_of_each_replica_where_no_snapshot_is_consistent() {
     shop.until("late", "False", "Invalid").await;
     shop.apply("none", json!({ "source": { "time": now, "policies": ["idle"] } }));
     shop.until("none", "False", "NothingSelected").await;
-    shop.apply("beside", json!({ "source": { "snapshot": "then" }, "elsewhere": { "namespace": "bank" } }));
+    shop.apply("beside", json!({ "source": { "time": now, "policies": ["web"] }, "elsewhere": { "namespace": "bank" } }));
     shop.until("beside", "False", "NotBeside").await;
     shop.apply("waits", json!({ "source": { "snapshot": "none" } }));
     shop.until("waits", "Unknown", "SnapshotNotFound").await;
