@@ -26,7 +26,7 @@ from scenario import ALL
 QUICK = ["repository_is_proven", "label_protects_a_deployment", "state_survives_a_killed_pod", "unlabelling_takes_it_out", "drained_node", "lost_node",
          "believed_dead", "new_image_rolling", "webhook_away", "tokens_of_others", "leader_is_killed", "restore_in_place", "old_volume"]
 
-for module in ["manual", "first", "workloads", "bounds", "losses", "rollouts", "refusals", "table", "tokens", "control", "example", "snapshots", "restores", "recovery"]:
+for module in ["manual", "first", "workloads", "bounds", "losses", "rollouts", "refusals", "table", "tokens", "control", "example", "snapshots", "restores", "beside", "recovery"]:
     importlib.import_module(f"scenarios.{module}")
 
 

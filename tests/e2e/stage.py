@@ -102,17 +102,17 @@ def trusts_webhook():
     return all(entry["clientConfig"].get("caBundle") for entry in entries)
 
 
-def namespace(name, store, level=None, prefix=None, policies=()):
-    """A namespace with a repository of its own, and policies; returns when the repository is ready."""
+def namespace(name, store, level=None, prefix=None, policies=(), domain=None):
+    """A namespace with a repository of its own, and policies; returns when the repository is ready. With another's prefix and domain it shares that one's."""
     labels = {"pod-security.kubernetes.io/enforce": level} if level else {}
     apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-    repository(name, store, prefix or name)
+    repository(name, store, prefix or name, domain)
     if policies:
         apply(*policies, namespace=name)
     until_repository(name)
 
 
-def repository(name, store, prefix):
+def repository(name, store, prefix, domain=None):
     def secret(of, **data):
         encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
         return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": of}, "data": encoded}
@@ -122,7 +122,7 @@ def repository(name, store, prefix):
         secret("holdfast-s3", AWS_ACCESS_KEY_ID=store.user, AWS_SECRET_ACCESS_KEY=store.secret),
         secret("holdfast-passphrase", passphrase="correct horse battery staple"),
         {"apiVersion": "holdfast.dev/v1alpha1", "kind": "StateRepository", "metadata": {"name": "default"},
-         "spec": {"s3": s3, "passphrase": {"name": "holdfast-passphrase"}}},
+         "spec": {"s3": s3, "passphrase": {"name": "holdfast-passphrase"}, **({"domain": domain} if domain else {})}},
         namespace=name,
     )
 
@@ -154,7 +154,7 @@ def keep_logs(name):
             (directory / file).write_text(f"{error}\n")
 
     keep("objects.txt", "get", "nodes,deployments,statefulsets,daemonsets,jobs,pods,pvc,leases", "-A", "-o", "wide")
-    keep("holdfast.yaml", "get", "staterepositories,statepolicies,statelineages,statesnapshots", "-A", "-o", "yaml")
+    keep("holdfast.yaml", "get", "staterepositories,statepolicies,statelineages,statesnapshots,staterestores", "-A", "-o", "yaml")
     keep("events.txt", "get", "events", "-A", "--sort-by=.lastTimestamp")
     keep("pods.txt", "describe", "pods", "-A")
     for pod in json.loads(kubectl("get", "pods", "-A", "-o", "json"))["items"]:

@@ -130,7 +130,7 @@ def restore_is_refused(store):
     until("the budget is counted", lambda: get("poddisruptionbudget", "kept", SPACE).get("status", {}).get("disruptionsAllowed") == 1, 60)
     future = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
     asked = {"budget": ({"source": {"snapshot": "kept"}}, "DisruptionBudget", "accept: {disruption: true}"),
-             "beside": ({"source": {"snapshot": "kept"}, "elsewhere": {"namespace": "default"}}, "NotBeside", "holdfast restore"),
+             "beside": ({"source": {"snapshot": "kept"}, "elsewhere": {"namespace": SPACE}}, "NamesTaken", "StatefulSet kept"),
              "early": ({"source": {"time": future, "policies": ["kept"]}}, "Invalid", "not been yet"),
              "nothing": ({"source": {"undo": "budget"}}, "NothingToUndo", "budget")}
     for name, (spec, reason, word) in asked.items():
