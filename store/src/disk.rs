@@ -76,6 +76,8 @@ impl FileInfo {
             FileType::Unknown => return Err(io::Error::new(io::ErrorKind::Unsupported, "a file of unknown type")),
         };
         let time = |seconds: i64, nanos: u64| Mtime { seconds, nanos: u32::try_from(nanos).unwrap_or(0) };
+        #[allow(clippy::useless_conversion, reason = "on 64-bit ARM it has 32 bits")]
+        let links = u64::from(stat.st_nlink);
         Ok(Self {
             kind,
             mode: u16::try_from(stat.st_mode & 0o7777).unwrap_or(0),
@@ -86,7 +88,7 @@ impl FileInfo {
             ctime: time(stat.st_ctime, stat.st_ctime_nsec),
             inode: stat.st_ino,
             device: stat.st_dev,
-            links: stat.st_nlink,
+            links,
             numbers: (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev)),
             allocated: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512),
         })
