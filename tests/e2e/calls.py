@@ -64,6 +64,10 @@ def fields(message):
     return found
 
 
+# how curl ends when a stream is reset
+STREAM_ERROR = 92
+
+
 def call(method, message, authority, token=None, grant=None, repository=None):
     """A call's code, what is said with it, and the messages that came."""
     headers = {"content-type": "application/grpc", "te": "trailers"}
@@ -80,7 +84,11 @@ def call(method, message, authority, token=None, grant=None, repository=None):
         words = ["curl", "-sS", "--http2", "--noproxy", "*", "--max-time", "20", "--cacert", files["ca"], "--resolve",
                  f"{NAME}:{PORT}:{address()}", "--data-binary", f"@{files['body']}", "-D", files["heads"], "-o", files["answer"]]
         words += [word for name, value in headers.items() for word in ["-H", f"{name}: {value}"]]
-        done = subprocess.run([*map(str, words), f"https://{NAME}:{PORT}/holdfast.v1.{method}"], capture_output=True, text=True, check=False)
+        for _ in range(3):
+            done = subprocess.run([*map(str, words), f"https://{NAME}:{PORT}/holdfast.v1.{method}"], capture_output=True, text=True, check=False)
+            # now and then it loses a refusal that comes before it has sent its body
+            if done.returncode != STREAM_ERROR:
+                break
         heads = files["heads"].read_text() if files["heads"].exists() else ""
         body = files["answer"].read_bytes() if files["answer"].exists() else b""
     said = dict(line.split(": ", 1) for line in heads.splitlines() if ": " in line)

@@ -4,7 +4,7 @@
 
   tests/e2e/run.py                 all of it
   tests/e2e/run.py NAME...         only scenarios whose name begins so
-  --quick                          what to play before a commit: a label, what is lost, who is refused, and Holdfast's own processes
+  --quick                          what CI plays: a label, what is lost, who is refused, Holdfast's own processes, and what is brought back
   --keep                           leave the cluster and the store up; the next run with --keep goes on from there
   --no-build                       with the images that are there
   --as-is                          with all that the last run with --keep has left: only the scenarios
@@ -23,8 +23,9 @@ import stage
 from kube import Unmet, say
 from scenario import ALL
 
-QUICK = ["repository_is_proven", "label_protects_a_deployment", "state_survives_a_killed_pod", "unlabelling_takes_it_out", "drained_node", "lost_node",
-         "believed_dead", "new_image_rolling", "webhook_away", "tokens_of_others", "leader_is_killed", "restore_in_place", "old_volume"]
+QUICK = ["manual", "repository_is_proven", "label_protects_a_deployment", "state_survives_a_killed_pod", "unlabelling_takes_it_out", "drained_node", "lost_node",
+         "believed_dead", "new_image_rolling", "webhook_away", "final_check", "table_of_pods", "tokens_of_others", "leader_is_killed",
+         "all_coordinators_are_killed", "agent_is_killed", "restore_in_place", "restore_beside", "old_volume"]
 
 for module in ["manual", "first", "workloads", "bounds", "losses", "rollouts", "refusals", "table", "tokens", "control", "example", "snapshots", "restores", "beside", "recovery"]:
     importlib.import_module(f"scenarios.{module}")
