@@ -226,7 +226,7 @@ impl Lineages {
         let sealed = since.map(|logged| logged.is_some_and(|logged| logged.sealed));
         let verified = from.verified.get(&name).cloned();
         let facts = Facts {
-            heard: known.heard.map(|heard| Heard { ended: heard.ended || (seen.is_none() && sealed == Some(true)), ..heard }),
+            heard: known.heard,
             sealed,
             lagged: object.status.as_ref().is_some_and(lagged),
             has_pod: pod.is_some(),

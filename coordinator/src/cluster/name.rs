@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// Longest value of a label, and so of the name of a StateLineage's object.
-const LABEL_MAX: usize = 63;
+pub(super) const LABEL_MAX: usize = 63;
 /// Hexadecimal digits of a hash that tell long names apart.
 const HASH_DIGITS: usize = 10;
 /// The slot of a state that all replicas share.
@@ -82,10 +82,15 @@ impl LineageName {
         if is_clear && plain.len() <= LABEL_MAX {
             return plain;
         }
-        let hash = hex::encode(Sha256::digest(self.lineage()));
-        let head = &plain[..plain.floor_char_boundary(LABEL_MAX - HASH_DIGITS - 1)];
-        format!("{}-{}", head.trim_end_matches(['-', '.']), &hash[..HASH_DIGITS])
+        hashed(&plain, &self.lineage())
     }
+}
+
+/// The head of a name, with a hash of what it stands for: as long as a label's value may be.
+pub(super) fn hashed(name: &str, of: &str) -> String {
+    let hash = hex::encode(Sha256::digest(of));
+    let head = &name[..name.floor_char_boundary(LABEL_MAX - HASH_DIGITS - 1)];
+    format!("{}-{}", head.trim_end_matches(['-', '_', '.']), &hash[..HASH_DIGITS])
 }
 
 #[cfg(test)]

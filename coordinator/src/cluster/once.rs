@@ -36,33 +36,25 @@ pub(crate) trait Told: Clone + Default + PartialEq + Serialize + Send + Sync {
     fn generation_mut(&mut self) -> &mut Option<i64>;
 }
 
-impl Told for StateSnapshotStatus {
-    fn conditions(&self) -> &[Condition] {
-        &self.conditions
-    }
+macro_rules! told {
+    ($($status:ty),*) => {$(
+        impl Told for $status {
+            fn conditions(&self) -> &[Condition] {
+                &self.conditions
+            }
 
-    fn conditions_mut(&mut self) -> &mut Vec<Condition> {
-        &mut self.conditions
-    }
+            fn conditions_mut(&mut self) -> &mut Vec<Condition> {
+                &mut self.conditions
+            }
 
-    fn generation_mut(&mut self) -> &mut Option<i64> {
-        &mut self.observed_generation
-    }
+            fn generation_mut(&mut self) -> &mut Option<i64> {
+                &mut self.observed_generation
+            }
+        }
+    )*};
 }
 
-impl Told for StateRestoreStatus {
-    fn conditions(&self) -> &[Condition] {
-        &self.conditions
-    }
-
-    fn conditions_mut(&mut self) -> &mut Vec<Condition> {
-        &mut self.conditions
-    }
-
-    fn generation_mut(&mut self) -> &mut Option<i64> {
-        &mut self.observed_generation
-    }
-}
+told!(StateSnapshotStatus, StateRestoreStatus);
 
 /// An object that is done once.
 pub(crate) trait Once:

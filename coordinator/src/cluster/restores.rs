@@ -36,6 +36,7 @@ use kube::runtime::watcher;
 use kube::{Resource, ResourceExt};
 use plan::{Plan, Scene};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 use tell::Teller;
@@ -166,22 +167,11 @@ impl Sees<StateRestore> for Context {
         }
         let (repository, planned) = match self.planned(&teller.object).await? {
             Ok(planned) => planned,
-            Err(why) if why.passes => return self.delay(teller, &why).await,
-            Err(why) => return self.fail(teller, &why).await,
+            Err(why) => return self.hindered(teller, &why).await,
         };
-        let status = StateRestoreStatus {
-            plan: planned.sentences.clone(),
-            repository: Some(repository.to_string()),
-            restored_to: planned.restored_to.clone(),
-            ..teller.status()
-        };
-        teller.object.status = Some(status);
-        if teller.object.spec.dry_run {
-            return self.only_planned(teller, planned).await;
-        }
-        match planned.obstacle.clone() {
-            Some(why) => self.fail(teller, &why).await,
-            None => self.start(teller, &repository, planned).await,
+        match self.shown(teller, &repository, &planned).await? {
+            ControlFlow::Break(done) => Ok(done),
+            ControlFlow::Continue(teller) => self.start(teller, &repository, planned).await,
         }
     }
 }
@@ -220,8 +210,29 @@ impl Context {
         Ok(Ok((draft.repository.clone(), plan::plan(&draft, &object.spec.accept, &scene))))
     }
 
-    async fn only_planned(&self, mut teller: Teller<'_>, planned: Plan) -> Result<Action, kube::Error> {
-        let message = match planned.obstacle {
+    /// Shows a plan; goes on if it is to be carried out, and nothing stands in its way.
+    async fn shown<'a>(
+        &self,
+        mut teller: Teller<'a>,
+        repository: &RepositoryKey,
+        planned: &Plan,
+    ) -> Result<ControlFlow<Action, Teller<'a>>, kube::Error> {
+        let status = StateRestoreStatus {
+            plan: planned.sentences.clone(),
+            repository: Some(repository.to_string()),
+            restored_to: planned.restored_to.clone(),
+            ..teller.status()
+        };
+        teller.object.status = Some(status);
+        Ok(match &planned.obstacle {
+            _ if teller.object.spec.dry_run => ControlFlow::Break(self.only_planned(teller, planned).await?),
+            Some(why) => ControlFlow::Break(self.fail(teller, why).await?),
+            None => ControlFlow::Continue(teller),
+        })
+    }
+
+    async fn only_planned(&self, mut teller: Teller<'_>, planned: &Plan) -> Result<Action, kube::Error> {
+        let message = match &planned.obstacle {
             Some(why) => format!("nothing was done, and it would be refused ({}): {}", why.reason, why.message),
             None => format!("nothing was done; it would bring back {}", planned.short),
         };
@@ -248,27 +259,35 @@ impl Context {
             Ok(members) => members,
             Err(why) => {
                 self.held.forget(&uid);
-                return if why.passes { self.delay(teller, &why).await } else { self.fail(teller, &why).await };
+                return self.hindered(teller, &why).await;
             }
         };
+        let status = StateRestoreStatus { phase: Some(RestorePhaseStatus::Stopping), members, ..teller.status() };
+        let message = format!("all gates are shut, and all pods end: {}", planned.short);
+        self.begun(&mut teller, status, &Saying::new(SUCCEEDED, Truth::Unknown, "Stopping", message), planned.short).await?;
+        self.carry_on(teller).await
+    }
+
+    /// Shuts the gates of what was taken, and writes down that it begins.
+    async fn begun(
+        &self,
+        teller: &mut Teller<'_>,
+        status: StateRestoreStatus,
+        saying: &Saying,
+        short: String,
+    ) -> Result<(), kube::Error> {
+        let uid = teller.uid();
         // from here on new pods wait: what is shut and not written down yet opens again when this leader goes
         self.held.shut(&uid, true);
-        let status = StateRestoreStatus { phase: Some(RestorePhaseStatus::Stopping), members, ..teller.status() };
-        let saying = Saying::new(
-            SUCCEEDED,
-            Truth::Unknown,
-            "Stopping",
-            format!("all gates are shut, and all pods end: {}", planned.short),
-        );
-        if let Err(error) = teller.settle(status, &saying).await {
+        if let Err(error) = teller.settle(status, saying).await {
             // nothing stands written: it begins anew
             self.held.forget(&uid);
             return Err(error);
         }
         self.held.remember(&uid, &teller.object);
-        teller.tell(false, "RestoreBegun", planned.short);
+        teller.tell(false, "RestoreBegun", short);
         self.pauses.forget(&uid);
-        self.carry_on(teller).await
+        Ok(())
     }
 
     /// A restore's object has gone before it had ended: the gates open, and what it had done is told of its lineages.
@@ -305,6 +324,11 @@ impl Context {
         if let Some(object) = self.with.objects.lineages.find(is) {
             self.with.events.tell(News { about: object.object_ref(&()), is_warning, reason, action: "Restore", note });
         }
+    }
+
+    /// Something stands in its way before it has begun.
+    async fn hindered(&self, teller: Teller<'_>, why: &Hindrance) -> Result<Action, kube::Error> {
+        if why.passes { self.delay(teller, why).await } else { self.fail(teller, why).await }
     }
 
     /// It can't go on, and may later.

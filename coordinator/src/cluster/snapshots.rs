@@ -77,32 +77,7 @@ impl Sees<StateSnapshot> for Context {
 
     /// Takes it, or says why it is not there yet, or never will be.
     async fn see_to(&self, object: StateSnapshot) -> Result<Action, kube::Error> {
-        let uid = object.uid().unwrap_or_default();
-        self.bring_about(object, &uid).await
-    }
-}
-
-/// The times of a spec: all that it may take, and the longest pause.
-fn times(spec: &StateSnapshotSpec) -> Result<(Duration, Duration), Hindrance> {
-    let time = |field: &str, text: &str| {
-        parse_duration(text).filter(|time| !time.is_zero()).ok_or_else(|| {
-            Hindrance::lasting(
-                "Invalid",
-                format!("{field} {text:?} is not a time: write for example 10s, in another StateSnapshot"),
-            )
-        })
-    };
-    Ok((time("deadline", &spec.deadline.0)?, time("pauseBudget", &spec.pause_budget.0)?))
-}
-
-/// What names the snapshot of an object, however often it is tried, and by whomever.
-fn request_of(uid: &str) -> String {
-    format!("statesnapshot {uid}")
-}
-
-impl Context {
-    /// Takes it, or says why it is not there yet, or never will be.
-    async fn bring_about(&self, object: StateSnapshot, uid: &str) -> Result<Action, kube::Error> {
+        let uid = &object.uid().unwrap_or_default();
         let mut teller = tell::Teller::new(self, object);
         let (all, pause) = match times(&teller.object.spec) {
             Ok(times) => times,
@@ -134,7 +109,27 @@ impl Context {
             }
         }
     }
+}
 
+/// The times of a spec: all that it may take, and the longest pause.
+fn times(spec: &StateSnapshotSpec) -> Result<(Duration, Duration), Hindrance> {
+    let time = |field: &str, text: &str| {
+        parse_duration(text).filter(|time| !time.is_zero()).ok_or_else(|| {
+            Hindrance::lasting(
+                "Invalid",
+                format!("{field} {text:?} is not a time: write for example 10s, in another StateSnapshot"),
+            )
+        })
+    };
+    Ok((time("deadline", &spec.deadline.0)?, time("pauseBudget", &spec.pause_budget.0)?))
+}
+
+/// What names the snapshot of an object, however often it is tried, and by whomever.
+fn request_of(uid: &str) -> String {
+    format!("statesnapshot {uid}")
+}
+
+impl Context {
     async fn fail(&self, mut teller: tell::Teller<'_>, why: &Hindrance, uid: &str) -> Result<Action, kube::Error> {
         let status = StateSnapshotStatus { phase: Some(PhaseStatus::Failed), ..teller.status() };
         teller.settle(status, &Saying::new(SUCCEEDED, false, why.reason, why.message.clone())).await?;

@@ -24,7 +24,9 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    const fn text(self) -> &'static str {
+    /// As pins say it.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
         match self {
             Self::Snapshot => "snapshot",
             Self::Fork => "fork",

@@ -30,6 +30,7 @@ use kube::runtime::controller::Action;
 use preflight::{Origin, Sketch};
 use scene::Look;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 mod copy;
 mod course;
@@ -56,25 +57,14 @@ struct Drawn {
 
 impl Context {
     /// Plans it, and begins it if nothing is missing.
-    pub(super) async fn beside(&self, mut teller: Teller<'_>) -> Result<Action, kube::Error> {
+    pub(super) async fn beside(&self, teller: Teller<'_>) -> Result<Action, kube::Error> {
         let (repository, sketch) = match self.sketched(&teller.object).await? {
             Ok(sketched) => sketched,
-            Err(why) if why.passes => return self.delay(teller, &why).await,
-            Err(why) => return self.fail(teller, &why).await,
+            Err(why) => return self.hindered(teller, &why).await,
         };
-        let status = StateRestoreStatus {
-            plan: sketch.plan.sentences.clone(),
-            repository: Some(repository.to_string()),
-            restored_to: sketch.plan.restored_to.clone(),
-            ..teller.status()
-        };
-        teller.object.status = Some(status);
-        if teller.object.spec.dry_run {
-            return self.only_planned(teller, sketch.plan).await;
-        }
-        match sketch.plan.obstacle.clone() {
-            Some(why) => self.fail(teller, &why).await,
-            None => self.begin_copy(teller, &repository, sketch).await,
+        match self.shown(teller, &repository, &sketch.plan).await? {
+            ControlFlow::Break(done) => Ok(done),
+            ControlFlow::Continue(teller) => self.begin_copy(teller, &repository, sketch).await,
         }
     }
 
@@ -165,17 +155,19 @@ impl Context {
         sketch: Sketch,
     ) -> Result<Action, kube::Error> {
         let uid = teller.uid();
-        let mut members = sketch.plan.members;
+        let members = sketch.plan.members;
         let lineages = members.iter().map(|member| (repository.namespace.clone(), member.lineage.clone())).collect();
         if let Err(other) = self.held.take(&uid, &teller.name(), lineages) {
             let message = format!("StateRestore {other} makes some of the same replicas: choose another namePrefix");
             return self.fail(teller, &Hindrance::lasting("OtherRestore", message)).await;
         }
-        if let Err(why) = self.keep_origins(repository, &uid, &mut members).await {
-            self.held.forget(&uid);
-            return if why.passes { self.delay(teller, &why).await } else { self.fail(teller, &why).await };
-        }
-        self.held.shut(&uid, true);
+        let members = match self.kept(repository, &uid, members).await {
+            Ok(members) => members,
+            Err(why) => {
+                self.held.forget(&uid);
+                return self.hindered(teller, &why).await;
+            }
+        };
         let made = |object: &Object| MadeObject { kind: object.kind.clone(), name: object.name.clone(), made: false };
         let status = StateRestoreStatus {
             phase: Some(RestorePhaseStatus::Making),
@@ -183,15 +175,9 @@ impl Context {
             members,
             ..teller.status()
         };
-        let saying = Saying::new(SUCCEEDED, Truth::Unknown, "Making", format!("histories begin: {}", sketch.plan.short));
-        if let Err(error) = teller.settle(status, &saying).await {
-            // nothing stands written: it begins anew
-            self.held.forget(&uid);
-            return Err(error);
-        }
-        self.held.remember(&uid, &teller.object);
-        teller.tell(false, "RestoreBegun", sketch.plan.short);
-        self.pauses.forget(&uid);
+        let short = sketch.plan.short;
+        let saying = Saying::new(SUCCEEDED, Truth::Unknown, "Making", format!("histories begin: {short}"));
+        self.begun(&mut teller, status, &saying, short).await?;
         self.make(teller).await
     }
 

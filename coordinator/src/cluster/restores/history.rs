@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a restore reads from lineages' logs, and the one record that it writes to each: the claim that makes an older checkpoint the state again.
 
+use super::unsigned;
 use crate::catalog::Place;
 use crate::shared::Shared;
 use crate::status;
+use holdfast_api::restore::RestoredMember;
 use holdfast_core::checkpoint::Quality;
 use holdfast_core::id::{HolderKey, OwnerId};
 use holdfast_core::time::Timestamp;
@@ -95,15 +97,23 @@ pub(super) async fn standing(place: &Place) -> Result<Option<Standing>, Status> 
     }))
 }
 
-/// Makes a checkpoint stay until it is the state again; returns the pin's number, which is an earlier try's, if one has pinned it.
-pub(super) async fn keep(shared: &Shared, place: &Place, sequence: u64, by: [u8; 16]) -> Result<u64, Status> {
+/// What a member's restore takes its state from: the lineage, the checkpoint, and what that is kept for.
+pub(super) fn source(member: &RestoredMember) -> (&str, u64, Purpose) {
+    match &member.origin {
+        Some(origin) => (&origin.stored_as, unsigned(origin.sequence), Purpose::Fork),
+        None => (&member.stored_as, unsigned(member.sequence), Purpose::Restore),
+    }
+}
+
+/// Makes a checkpoint stay until it is the state again, or a copy's for ever; returns the pin's number, which is an earlier try's, if one has pinned it.
+pub(super) async fn keep(shared: &Shared, place: &Place, sequence: u64, purpose: Purpose, by: [u8; 16]) -> Result<u64, Status> {
     let there = snapshot::pins(&place.log).await.map_err(status::store)?;
-    let ours = there.iter().find(|pin| pin.by == by && pin.sequence == sequence && pin.purpose == "restore");
+    let ours = there.iter().find(|pin| pin.by == by && pin.sequence == sequence && pin.purpose == purpose.text());
     if let Some(pin) = ours {
         return Ok(pin.number);
     }
     let repository = shared.catalog.repository();
-    let pinned = snapshot::pin(repository, &place.log, sequence, Purpose::Restore, by, shared.clock.now()).await;
+    let pinned = snapshot::pin(repository, &place.log, sequence, purpose, by, shared.clock.now()).await;
     pinned.map(|pinned| pinned.number).map_err(status::store)
 }
 

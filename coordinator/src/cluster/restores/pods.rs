@@ -11,6 +11,8 @@ use holdfast_core::time::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, Preconditions};
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
 
 impl Context {
     /// The pods that have a lineage of the restore and have not ended, as the API server has them now.
@@ -47,18 +49,21 @@ impl Context {
     /// Asks pods to end, these and no others of their names.
     pub(super) async fn end(&self, namespace: &str, pods: &[(String, String)]) -> Result<(), kube::Error> {
         let api: Api<Pod> = Api::namespaced(self.with.client.clone(), namespace);
-        let ends = pods.iter().map(|(name, uid)| {
-            let exactly = Preconditions { uid: Some(uid.clone()), resource_version: None };
-            let params = DeleteParams { preconditions: Some(exactly), ..DeleteParams::default() };
-            let api = &api;
-            async move { api.delete(name, &params).await }
-        });
-        for ended in futures::future::join_all(ends).await {
-            match ended {
-                Err(kube::Error::Api(refused)) if refused.is_not_found() || refused.is_conflict() => {}
-                other => drop(other?),
-            }
-        }
-        Ok(())
+        let ends = pods.iter().map(|(name, uid)| delete(&api, name, uid));
+        // all are asked, whatever is answered for one
+        futures::future::join_all(ends).await.into_iter().collect()
+    }
+}
+
+/// Deletes an object, this one and no other of its name.
+///
+/// # Errors
+/// As the API server answers; that it is not there any more is none.
+pub(super) async fn delete<K: Clone + DeserializeOwned + Debug>(api: &Api<K>, name: &str, uid: &str) -> Result<(), kube::Error> {
+    let exactly = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+    let params = DeleteParams { preconditions: Some(exactly), ..DeleteParams::default() };
+    match api.delete(name, &params).await {
+        Err(kube::Error::Api(refused)) if refused.is_not_found() || refused.is_conflict() => Ok(()),
+        other => other.map(drop),
     }
 }

@@ -15,7 +15,7 @@ use holdfast_api::restore::{RestorePhaseStatus, RestoredMember};
 use kube::runtime::controller::Action;
 
 impl Context {
-    /// Makes the checkpoints stay until they are the state again.
+    /// Makes the checkpoints stay that members take their states from.
     pub(super) async fn kept(
         &self,
         repository: &RepositoryKey,
@@ -25,8 +25,9 @@ impl Context {
         let coordinator = self.coordinator(repository)?;
         for member in &mut members {
             let pin = async {
-                let place = history::place(coordinator.shared(), &repository.namespace, &member.stored_as).await?;
-                history::keep(coordinator.shared(), &place, unsigned(member.sequence), history::pin_of(uid)).await
+                let (lineage, sequence, purpose) = history::source(member);
+                let place = history::place(coordinator.shared(), &repository.namespace, lineage).await?;
+                history::keep(coordinator.shared(), &place, sequence, purpose, history::pin_of(uid)).await
             };
             member.kept = Some(number(pin.await.map_err(|status| aim::hindrance(&status))?));
         }
@@ -135,23 +136,18 @@ impl Context {
         Ok(went)
     }
 
-    /// Lets go of the checkpoints: those that are the state again stay by that.
+    /// Lets go of the checkpoints: those that are the state again stay by that, and a copy that has begun goes on from its own.
     pub(super) async fn release(&self, repository: &RepositoryKey, members: &[RestoredMember]) {
         let Ok(coordinator) = self.coordinator(repository) else { return };
-        for member in members {
-            // a copy goes on from what it began with
-            let Some(pin) = member.kept.filter(|_| member.origin.is_none()) else { continue };
+        for member in members.iter().filter(|member| member.origin.is_none() || member.claim.is_none()) {
+            let Some(pin) = member.kept else { continue };
+            let (lineage, ..) = history::source(member);
             let done = async {
-                let place = history::place(coordinator.shared(), &repository.namespace, &member.stored_as).await?;
+                let place = history::place(coordinator.shared(), &repository.namespace, lineage).await?;
                 history::let_go(&place, unsigned(pin)).await
             };
             if let Err(error) = done.await {
-                tracing::warn!(
-                    lineage = member.lineage,
-                    pin,
-                    error = error.message(),
-                    "the pin of a restore that has ended stays"
-                );
+                tracing::warn!(lineage, pin, error = error.message(), "the pin of a restore that has ended stays");
             }
         }
     }

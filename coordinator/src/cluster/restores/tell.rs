@@ -12,7 +12,7 @@ use holdfast_api::{StateRestore, StateRestoreStatus};
 use kube::{Resource, ResourceExt};
 
 /// A status is what a restore goes on from: only who has read it may write it.
-const MANAGER: Manager = Manager { name: "holdfast-restores", alone: true };
+pub(super) const MANAGER: Manager = Manager { name: "holdfast-restores", alone: true };
 
 /// Writes one object's status.
 pub(super) struct Teller<'a> {

@@ -53,6 +53,34 @@ fn lineage(slot: u8) -> String {
     format!("statefulset/web/{slot}")
 }
 
+/// An agent claims a lineage, has restored what the claim says, and captures it.
+pub(super) async fn captures_what_it_restored(world: &World, lineage: &str, holder: u8) {
+    let transport: Arc<dyn Transport> = world.memory.clone();
+    let domain = Arc::clone(&world.domain);
+    let opening = Opening {
+        reader: Arc::new(Reader::new(transport, domain, tokio::runtime::Handle::current(), None)),
+        name: lineage.to_owned(),
+        owner: OWNER,
+        holder: "an agent".to_owned(),
+        holder_key: HolderKey::new([holder; 16]),
+        takeover: Takeover::SameOwner,
+        watermark: None,
+        back_to: None,
+        tuning: Tuning::default(),
+        now: SystemClock.now(),
+    };
+    let mut session = Session::open(opening).await.expect("a session");
+    let now = SystemClock.now();
+    let work = move || {
+        let (roots, totals) = (session.roots().to_vec(), *session.totals());
+        let interval = Interval { first_open: now, last_close: now, clock_error: Duration::ZERO };
+        let (scope, problems) = (session.scope().clone(), Vec::new());
+        let meta = CheckpointMeta { interval, quality: Quality::Clean, scope, totals, volume: None, problems, now };
+        session.commit(&roots, meta).map(drop)
+    };
+    tokio::task::spawn_blocking(work).await.expect("a thread").expect("a checkpoint");
+}
+
 impl Shop {
     async fn new() -> Self {
         let world = World::new().await;
@@ -140,30 +168,7 @@ impl Shop {
             writer.checkpoint().await;
             return;
         }
-        let transport: Arc<dyn Transport> = self.world.memory.clone();
-        let domain = Arc::clone(&self.world.domain);
-        let opening = Opening {
-            reader: Arc::new(Reader::new(transport, domain, tokio::runtime::Handle::current(), None)),
-            name: lineage(slot),
-            owner: OWNER,
-            holder: "an agent".to_owned(),
-            holder_key: HolderKey::new([slot; 16]),
-            takeover: Takeover::SameOwner,
-            watermark: None,
-            back_to: None,
-            tuning: Tuning::default(),
-            now: SystemClock.now(),
-        };
-        let mut session = Session::open(opening).await.expect("a session");
-        let now = SystemClock.now();
-        let work = move || {
-            let (roots, totals) = (session.roots().to_vec(), *session.totals());
-            let interval = Interval { first_open: now, last_close: now, clock_error: Duration::ZERO };
-            let (scope, problems) = (session.scope().clone(), Vec::new());
-            let meta = CheckpointMeta { interval, quality: Quality::Clean, scope, totals, volume: None, problems, now };
-            session.commit(&roots, meta).map(drop)
-        };
-        tokio::task::spawn_blocking(work).await.expect("a thread").expect("a checkpoint");
+        captures_what_it_restored(&self.world, &lineage(slot), slot).await;
     }
 
     fn apply(&self, name: &str, spec: Value) {

@@ -174,14 +174,14 @@ impl Actor {
         let again = self.clock.monotonic().plus(AGAIN_AFTER);
         let (connection, pod, instance, node) = (guest.connection, guest.pod.clone(), guest.instance, facts.node.clone());
         let Some(guest) = self.guests.get_mut(uid) else { return };
-        match (hold, repository) {
-            (Some(why), _) => guest.wait("RestoreInProgress", why),
-            (None, Err(why)) => guest.wait("RepositoryNotReady", why),
-            (None, Ok(_)) if taken.is_some() => {
+        match (hold, taken, repository) {
+            (Some(why), ..) => guest.wait("RestoreInProgress", why),
+            (None, Some(why), _) => {
                 guest.stage = Stage::Troubled(again);
-                guest.wait("LineageTaken", taken.unwrap_or_default());
+                guest.wait("LineageTaken", why);
             }
-            (None, Ok(coordinator)) => {
+            (None, None, Err(why)) => guest.wait("RepositoryNotReady", why),
+            (None, None, Ok(coordinator)) => {
                 guest.stage = Stage::Checking;
                 let check = preflight::Check { coordinator, writer: self.writer.clone(), of, name, record, pod, instance, node };
                 let uid = uid.to_owned();

@@ -9,6 +9,7 @@ use holdfast_api::labels;
 use holdfast_store::snapshot::{Image, Manifest, Setting};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// Longest name of a StatefulSet whose pods can be made: a label of theirs holds it with a hash.
 const NAME_MAX: usize = 52;
@@ -190,8 +191,8 @@ impl Recorded<'_> {
 
     /// Which member becomes which replica.
     fn replicas(&self, kind: &str, name: &str, workload: &Value, copy: &mut Copy) {
-        let wanted = workload["spec"]["replicas"].as_u64().unwrap_or(1);
-        let first = workload.pointer("/spec/ordinals/start").and_then(Value::as_u64).unwrap_or(0);
+        let ordinals = ordinals(workload);
+        let wanted = ordinals.end - ordinals.start;
         let mut members = self.members.clone();
         members.sort_by_key(|(_, _, slot, _)| slot.parse::<u64>().unwrap_or(u64::MAX));
         let mut given = 0;
@@ -200,7 +201,7 @@ impl Recorded<'_> {
             let (new, has_place) = match (slot.parse::<u64>(), kind) {
                 _ if slot == SHARED => (SHARED.to_owned(), wanted > 0),
                 (Ok(_), "Deployment") => (given.to_string(), given < wanted),
-                (Ok(ordinal), _) => (ordinal.to_string(), (first..first + wanted).contains(&ordinal)),
+                (Ok(ordinal), _) => (ordinal.to_string(), ordinals.contains(&ordinal)),
                 (Err(_), _) => (slot.to_owned(), false),
             };
             if !has_place {
@@ -279,14 +280,20 @@ impl Recorded<'_> {
             copy.services.insert((name.to_owned(), service.clone()));
             workload["spec"]["serviceName"] = json!(service);
         }
-        let wanted = workload["spec"]["replicas"].as_u64().unwrap_or(1);
-        let first = workload.pointer("/spec/ordinals/start").and_then(Value::as_u64).unwrap_or(0);
+        let ordinals = ordinals(workload);
         for template in workload["spec"]["volumeClaimTemplates"].as_array().into_iter().flatten() {
             class(&template["spec"], copy);
             let of = template["metadata"]["name"].as_str().unwrap_or_default();
-            copy.claims.extend((first..first + wanted).map(|ordinal| format!("{of}-{name}-{ordinal}")));
+            copy.claims.extend(ordinals.clone().map(|ordinal| format!("{of}-{name}-{ordinal}")));
         }
     }
+}
+
+/// The numbers of a workload's replicas, as it was recorded.
+fn ordinals(workload: &Value) -> Range<u64> {
+    let wanted = workload["spec"]["replicas"].as_u64().unwrap_or(1);
+    let first = workload.pointer("/spec/ordinals/start").and_then(Value::as_u64).unwrap_or(0);
+    first..first + wanted
 }
 
 /// The class of a new volume; one that is asked for without any is found by hand.

@@ -18,7 +18,6 @@ use holdfast_proto::problem::Reason;
 use holdfast_store::log::Entry;
 use holdfast_store::reader::Reader;
 use holdfast_store::record::Origin;
-use holdfast_store::snapshot::{self, Purpose};
 use holdfast_store::write::{CheckpointMeta, Opening, Session, Takeover, Tuning};
 use std::sync::Arc;
 use tonic::Status;
@@ -30,16 +29,6 @@ pub(super) struct Begun {
     pub(super) sequence: u64,
     /// The claim after which it is restored.
     pub(super) claim: u64,
-}
-
-/// Makes a checkpoint stay for a copy; returns the pin's number, which is an earlier try's, if one has pinned it.
-pub(super) async fn keep(shared: &Shared, place: &Place, sequence: u64, by: [u8; 16]) -> Result<u64, Status> {
-    let there = snapshot::pins(&place.log).await.map_err(status::store)?;
-    if let Some(pin) = there.iter().find(|pin| pin.by == by && pin.sequence == sequence && pin.purpose == "fork") {
-        return Ok(pin.number);
-    }
-    let pinned = snapshot::pin(shared.catalog.repository(), &place.log, sequence, Purpose::Fork, by, shared.clock.now()).await;
-    pinned.map(|pinned| pinned.number).map_err(status::store)
 }
 
 /// Begins the history of a member, once: a later try finds what an earlier one has written.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The histories of a copy's replicas: what they begin with is kept, then they begin, each once.
+//! The histories of a copy's replicas: they begin, each once.
 
 use super::fork;
 use crate::cluster::RepositoryKey;
@@ -8,30 +8,10 @@ use crate::cluster::hindrance::Hindrance;
 use crate::cluster::restores::history::{self, Way};
 use crate::cluster::restores::plan::number;
 use crate::cluster::restores::tell::Teller;
-use crate::cluster::restores::{Context, EVERY, SUCCEEDED, aim, unsigned};
-use holdfast_api::restore::RestoredMember;
+use crate::cluster::restores::{Context, EVERY, SUCCEEDED, aim};
 use kube::runtime::controller::Action;
 
 impl Context {
-    /// Makes the checkpoints stay that replicas begin with.
-    pub(super) async fn keep_origins(
-        &self,
-        repository: &RepositoryKey,
-        uid: &str,
-        members: &mut [RestoredMember],
-    ) -> Result<(), Hindrance> {
-        let coordinator = self.coordinator(repository)?;
-        for member in members {
-            let Some(origin) = &member.origin else { continue };
-            let pin = async {
-                let place = history::place(coordinator.shared(), &repository.namespace, &origin.stored_as).await?;
-                fork::keep(coordinator.shared(), &place, unsigned(origin.sequence), history::pin_of(uid)).await
-            };
-            member.kept = Some(number(pin.await.map_err(|status| aim::hindrance(&status))?));
-        }
-        Ok(())
-    }
-
     /// Begins histories, and writes down that they have.
     pub(super) async fn begin_histories(
         &self,
@@ -71,25 +51,5 @@ impl Context {
         teller.settle(status, &Saying::new(SUCCEEDED, Truth::Unknown, "Making", message)).await?;
         self.held.shut(&uid, false);
         Ok(Action::requeue(EVERY))
-    }
-
-    /// Lets go of what was kept for histories that have not begun; the others go on from it.
-    pub(super) async fn let_origins_go(&self, repository: &RepositoryKey, members: &[RestoredMember]) {
-        let Ok(coordinator) = self.coordinator(repository) else { return };
-        for member in members.iter().filter(|member| member.claim.is_none()) {
-            let (Some(origin), Some(pin)) = (&member.origin, member.kept) else { continue };
-            let done = async {
-                let place = history::place(coordinator.shared(), &repository.namespace, &origin.stored_as).await?;
-                history::let_go(&place, unsigned(pin)).await
-            };
-            if let Err(error) = done.await {
-                tracing::warn!(
-                    lineage = origin.stored_as,
-                    pin,
-                    error = error.message(),
-                    "the pin of a restore that was given up stays"
-                );
-            }
-        }
     }
 }

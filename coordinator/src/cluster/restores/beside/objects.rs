@@ -8,17 +8,15 @@ use crate::cluster::RepositoryKey;
 use crate::cluster::conditions::{Saying, Truth};
 use crate::cluster::hindrance::Hindrance;
 use crate::cluster::restores::aim::Answer;
-use crate::cluster::restores::tell::Teller;
+use crate::cluster::restores::pods::delete;
+use crate::cluster::restores::tell::{MANAGER, Teller};
 use crate::cluster::restores::{Context, EVERY, SUCCEEDED};
 use crate::cluster::watched::full_name;
 use holdfast_api::restore::{MadeObject, RestorePhaseStatus};
 use holdfast_api::{StateRestore, StateRestoreStatus, labels};
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, DynamicObject, PostParams, Preconditions};
+use kube::api::{Api, DynamicObject, PostParams};
 use kube::runtime::controller::Action;
-
-/// Whose fields these are.
-const MANAGER: &str = "holdfast-restores";
 
 impl Context {
     /// Makes what is not made yet, and writes down what is.
@@ -82,7 +80,7 @@ impl Context {
         let api: Api<DynamicObject> = Api::namespaced_with(self.with.client.clone(), namespace, &kind);
         let body: DynamicObject =
             serde_json::from_value(object.body.clone()).map_err(|error| Hindrance::passing("NotMade", error.to_string()))?;
-        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        let params = PostParams { field_manager: Some(MANAGER.name.to_owned()), ..PostParams::default() };
         match api.create(&params, &body).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
@@ -122,7 +120,7 @@ impl Context {
                 tracing::warn!(restore = name, %error, "a StateRestore was deleted, and what it had made is still there");
             }
         }
-        self.let_origins_go(&repository, &status.members).await;
+        self.release(&repository, &status.members).await;
     }
 
     /// Deletes what a restore has made, unless a workload of it is there.
@@ -139,12 +137,7 @@ impl Context {
             return Ok(false);
         }
         for (api, there, _) in ours {
-            let exactly = Preconditions { uid: there.uid(), resource_version: None };
-            let params = DeleteParams { preconditions: Some(exactly), ..DeleteParams::default() };
-            match api.delete(&there.name_any(), &params).await {
-                Err(kube::Error::Api(refused)) if refused.is_not_found() || refused.is_conflict() => {}
-                other => drop(other?),
-            }
+            delete(&api, &there.name_any(), &there.uid().unwrap_or_default()).await?;
         }
         Ok(true)
     }

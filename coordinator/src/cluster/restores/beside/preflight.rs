@@ -3,6 +3,7 @@
 //! what is there.
 
 use super::copy::{Address, Copy, Need, Object};
+use super::course::is_workload;
 use super::words::selects;
 use crate::cluster::RepositoryKey;
 use crate::cluster::conditions::whole_seconds;
@@ -111,7 +112,7 @@ pub(super) fn objects(copy: &Copy, address: &Address, repository: &RepositoryKey
         body["metadata"]["labels"][labels::RESTORE] = json!(address.uid);
         Some(Object { kind: "StatePolicy".to_owned(), name: name.clone(), body })
     });
-    let is_last = |object: &&Object| matches!(object.kind.as_str(), "Deployment" | "StatefulSet");
+    let is_last = |object: &&Object| is_workload(&object.kind);
     let others = copy.objects.iter().filter(|object| !is_last(object)).cloned();
     let last = copy.objects.iter().filter(is_last).cloned();
     lineages.chain(others).chain(policies).chain(last).collect()

@@ -2,23 +2,18 @@
 use super::super::held::Held;
 use super::super::run;
 use crate::Coordinator;
-use crate::cluster::kit::{OWNER, SystemClock, World, names};
+use crate::cluster::kit::{World, names};
 use crate::cluster::kube_kit::{ApiServer, Key, failure};
 use crate::cluster::leading::kit::{self, coordinator, object};
 use crate::cluster::pauses::Pauses;
+use crate::cluster::restores::tests::captures_what_it_restored;
 use crate::cluster::restores::{Context, history};
 use crate::cluster::{Holds, Repositories, RepositoryKey, RepositoryState};
 use crate::service::snapshot::Terms;
-use holdfast_core::checkpoint::Quality;
-use holdfast_core::id::HolderKey;
-use holdfast_core::time::Interval;
 use holdfast_proto::v1::CreateSnapshotRequest;
-use holdfast_store::capture::Clock as _;
 use holdfast_store::log::Log;
-use holdfast_store::reader::Reader;
 use holdfast_store::snapshot::{Image, Manifest, Setting};
 use holdfast_store::transport::Transport;
-use holdfast_store::write::{CheckpointMeta, Opening, Session, Takeover, Tuning};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -147,30 +142,7 @@ impl Street {
 
     /// What a pod's agent does when its gate opens: it claims the lineage, restores, and captures what it has restored.
     async fn starts(&self, lineage: &str) {
-        let transport: Arc<dyn Transport> = self.world.memory.clone();
-        let domain = Arc::clone(&self.world.domain);
-        let opening = Opening {
-            reader: Arc::new(Reader::new(transport, domain, tokio::runtime::Handle::current(), None)),
-            name: lineage.to_owned(),
-            owner: OWNER,
-            holder: "an agent".to_owned(),
-            holder_key: HolderKey::new([7; 16]),
-            takeover: Takeover::SameOwner,
-            watermark: None,
-            back_to: None,
-            tuning: Tuning::default(),
-            now: SystemClock.now(),
-        };
-        let mut session = Session::open(opening).await.expect("a session");
-        let now = SystemClock.now();
-        let work = move || {
-            let (roots, totals) = (session.roots().to_vec(), *session.totals());
-            let interval = Interval { first_open: now, last_close: now, clock_error: Duration::ZERO };
-            let (scope, problems) = (session.scope().clone(), Vec::new());
-            let meta = CheckpointMeta { interval, quality: Quality::Clean, scope, totals, volume: None, problems, now };
-            session.commit(&roots, meta).map(drop)
-        };
-        tokio::task::spawn_blocking(work).await.expect("a thread").expect("a checkpoint");
+        captures_what_it_restored(&self.world, lineage, 7).await;
     }
 
     /// How many objects of the copy's kinds are in `bank`.

@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a workload's manifest says by name: objects that its pods use, images, labels that select them. Plain functions.
 
+use crate::cluster::name::{LABEL_MAX, hashed};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Longest value of a label.
-const LABEL_MAX: usize = 63;
-/// Hexadecimal digits that tell long values apart.
-const HASH_DIGITS: usize = 10;
 
 /// New values of labels: key, old value, new value.
 pub(super) type Relabelled = BTreeMap<String, (String, String)>;
@@ -84,9 +79,7 @@ pub(super) fn prefixed(prefix: &str, value: &str) -> String {
     if whole.len() <= LABEL_MAX {
         return whole.to_owned();
     }
-    let hash = hex::encode(Sha256::digest(whole));
-    let head = &whole[..whole.floor_char_boundary(LABEL_MAX - HASH_DIGITS - 1)];
-    format!("{}-{}", head.trim_end_matches(['-', '_', '.']), &hash[..HASH_DIGITS])
+    hashed(whole, whole)
 }
 
 /// The texts of a map.
