@@ -283,6 +283,7 @@ impl Agent {
         match done {
             Ok(done) => {
                 self.fault = None;
+                self.note_lag(now);
                 self.cadence.ended(now, self.scanning.then_some(done.took));
                 if done.unstable > 0 {
                     self.cadence.disturbed(now);
@@ -324,6 +325,15 @@ impl Agent {
         });
     }
 
+    /// What becomes durable was as old as it ever was.
+    fn note_lag(&self, now: Monotonic) {
+        if let Some(oldest) = self.cadence.oldest() {
+            self.status.send_modify(|status| {
+                status.peak.with(now, now.since(oldest));
+            });
+        }
+    }
+
     fn acknowledged(&mut self, done: &Done) {
         let Some(checkpoint) = &done.checkpoint else { return };
         let last = last_of(checkpoint);
@@ -351,14 +361,14 @@ impl Agent {
 
     fn show(&self, phase: Phase) {
         let now = SystemClock.monotonic();
-        let lag = self.cadence.oldest().map(|oldest| now.since(oldest));
+        let oldest = self.cadence.oldest();
         let trouble = self.store_trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let trouble = trouble.or_else(|| self.fault.clone());
         let (watched, dirty_paths) = (self.setting.watch.watched(), self.dirty.len());
         self.status.send_modify(|status| {
             status.phase = phase;
-            status.lag = lag;
-            status.lag_max = status.lag_max.max(lag.unwrap_or_default());
+            status.oldest = oldest;
+            status.peak.with(now, oldest.map_or(Duration::ZERO, |oldest| now.since(oldest)));
             status.trouble = trouble;
             status.watched = watched;
             status.dirty_paths = dirty_paths;

@@ -302,7 +302,7 @@ impl Session {
     fn report(&mut self, status: &watch::Receiver<Status>) {
         let (report, gist) = {
             let status = status.borrow();
-            (report::report(&status, SystemClock.now()), report::Gist::of(&status))
+            (report::report(&status, SystemClock.now(), SystemClock.monotonic()), report::Gist::of(&status))
         };
         self.reported = Some(gist);
         self.say(session_request::Event::Status(report));

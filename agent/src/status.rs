@@ -4,7 +4,8 @@
 use crate::history::PassedOver;
 use holdfast_core::checkpoint::{Quality, Totals};
 use holdfast_core::id::RootId;
-use holdfast_core::time::Timestamp;
+use holdfast_core::lag::Peak;
+use holdfast_core::time::{Monotonic, Timestamp};
 use std::time::Duration;
 
 /// What an agent is doing.
@@ -30,8 +31,10 @@ pub enum Phase {
 pub struct Status {
     /// What it is doing.
     pub phase: Phase,
-    /// The age of the oldest change that is not durable; `None`: everything is.
-    pub lag: Option<Duration>,
+    /// When the oldest change was heard of that is not durable; `None`: everything is.
+    pub oldest: Option<Monotonic>,
+    /// How old such changes were, lately; each when it became durable.
+    pub peak: Peak,
     /// Paths known to wait; what is compared as a whole counts as one.
     pub dirty_paths: u64,
     /// The newest checkpoint.
@@ -42,14 +45,27 @@ pub struct Status {
     pub uploaded_bytes: u64,
     /// Checkpoints since the start.
     pub checkpoints: u64,
-    /// The longest lag there was.
-    pub lag_max: Duration,
     /// What keeps the store from answering.
     pub trouble: Option<String>,
     /// Directories that are watched.
     pub watched: u64,
     /// What the start restored.
     pub restored: Option<Brief>,
+}
+
+impl Status {
+    /// The age of the oldest change that is not durable; `None`: everything is.
+    #[must_use]
+    pub fn lag(&self, now: Monotonic) -> Option<Duration> {
+        self.oldest.map(|oldest| now.since(oldest))
+    }
+
+    /// The greatest age of the last 5 to 10 seconds.
+    #[must_use]
+    pub fn lag_lately(&self, now: Monotonic) -> Duration {
+        let mut peak = self.peak;
+        peak.with(now, self.lag(now).unwrap_or_default())
+    }
 }
 
 /// What a start restored, in short.

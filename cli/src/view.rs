@@ -88,6 +88,7 @@ pub(crate) struct LineageView {
 struct LiveView {
     phase: &'static str,
     lag_ms: u64,
+    lag_lately_ms: u64,
     dirty_paths: u64,
     heard: Option<String>,
     trouble: Option<String>,
@@ -182,6 +183,7 @@ impl From<&v1::Live> for LiveView {
         Self {
             phase: phase(live.phase()),
             lag_ms: live.lag_ms,
+            lag_lately_ms: live.lag_lately_ms,
             dirty_paths: live.dirty_paths,
             heard: time(live.heard.as_ref()),
             trouble: (!live.trouble.is_empty()).then(|| live.trouble.clone()),

@@ -11,6 +11,7 @@ pub mod collection;
 pub mod disk;
 pub mod gallop;
 pub mod id;
+pub mod lag;
 pub mod lineage;
 pub mod pod;
 pub mod policy;

@@ -3,7 +3,7 @@
 import json
 import os
 import subprocess
-import sys
+import threading
 import time
 from pathlib import Path
 
@@ -105,5 +105,23 @@ def must(holds, what):
         raise Unmet(what)
 
 
+HELD = threading.local()
+
+
 def say(text):
-    print(text, file=sys.stderr if os.environ.get("E2E_QUIET") else sys.stdout, flush=True)
+    """Tells at once, or, in a thread that holds its lines, with all else that this thread will have told."""
+    lines = getattr(HELD, "lines", None)
+    if lines is None:
+        print(text, flush=True)
+    else:
+        lines.append(text)
+
+
+def held(function, *arguments):
+    """What a function gives, with all that it said told in one piece."""
+    HELD.lines = []
+    try:
+        return function(*arguments)
+    finally:
+        lines, HELD.lines = HELD.lines, None
+        print("\n".join(lines), flush=True)

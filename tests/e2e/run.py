@@ -4,7 +4,7 @@
 
   tests/e2e/run.py                 all of it
   tests/e2e/run.py NAME...         only scenarios whose name begins so
-  --quick                          what CI plays: a label, what is lost, who is refused, Holdfast's own processes, and what is brought back
+  --one-by-one                     nothing at the same time as anything else
   --keep                           leave the cluster and the store up; the next run with --keep goes on from there
   --no-build                       with the images that are there
   --as-is                          with all that the last run with --keep has left: only the scenarios
@@ -16,16 +16,17 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 
 import stage
-from kube import Unmet, say
+from kube import Unmet, held, say
 from scenario import ALL
 
-QUICK = ["manual", "repository_is_proven", "label_protects_a_deployment", "state_survives_a_killed_pod", "unlabelling_takes_it_out", "drained_node", "lost_node",
-         "believed_dead", "new_image_rolling", "webhook_away", "final_check", "table_of_pods", "tokens_of_others", "leader_is_killed",
-         "all_coordinators_are_killed", "agent_is_killed", "restore_in_place", "restore_beside", "old_volume"]
+# Two processors, and scenarios that wait for kubelets and kernels most of the time.
+AT_ONCE = 3
 
 for module in ["manual", "first", "workloads", "bounds", "losses", "rollouts", "refusals", "table", "tokens", "control", "example", "snapshots", "restores", "beside", "recovery"]:
     importlib.import_module(f"scenarios.{module}")
@@ -49,6 +50,29 @@ def play(scenario, world):
     return True
 
 
+def play_all(chosen, world, at_once):
+    """Plays some scenarios, those of different files at the same time; then those that must be alone. How many passed."""
+    lanes = {}
+    for scenario in chosen:
+        if not scenario.alone:
+            lanes.setdefault(scenario.lane, []).append(scenario)
+    ends = threading.Event()
+
+    def lane(scenarios):
+        return sum(held(play, scenario, world) for scenario in scenarios if not ends.is_set())
+
+    # the longest begin first
+    lanes = sorted(lanes.values(), key=len, reverse=True)
+    pool = ThreadPoolExecutor(at_once)
+    try:
+        passed = sum(pool.map(lane, lanes))
+    finally:
+        # if somebody ends this run, what is being played fails when the cluster goes
+        ends.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+    return passed + sum(play(scenario, world) for scenario in chosen if scenario.alone)
+
+
 def step(what, does, *arguments):
     began = time.monotonic()
     does(*arguments)
@@ -66,14 +90,13 @@ def prepare(store, built):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*")
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--one-by-one", action="store_true")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--no-build", action="store_true")
     parser.add_argument("--as-is", action="store_true")
     parser.add_argument("--list", action="store_true")
     options = parser.parse_args()
-    names = [*options.names, *(QUICK if options.quick else [])]
-    chosen = [scenario for scenario in ALL if not names or scenario.name.startswith(tuple(names))]
+    chosen = [scenario for scenario in ALL if not options.names or scenario.name.startswith(tuple(options.names))]
     if options.list:
         for scenario in chosen:
             say(f"{scenario.name:<44} {scenario.tells}")
@@ -90,8 +113,7 @@ def main():
     try:
         if not options.as_is:
             prepare(store, options.no_build)
-        for scenario in chosen:
-            passed += play(scenario, store)
+        passed = play_all(chosen, store, 1 if options.one_by_one else AT_ONCE)
     except Unmet as failure:
         say(f"FAILED  {failure}")
         try:

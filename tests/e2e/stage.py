@@ -84,7 +84,7 @@ def raise_cluster():
     busybox = shutil.which("busybox")
     if not busybox:
         raise Unmet("there is no busybox: apt-get install busybox-static")
-    applets = ["sh", "cat", "awk", "sleep", "dd", "ls", "sha256sum", "wget", "id", "mkdir", "rm", "stat"]
+    applets = ["sh", "cat", "awk", "sleep", "dd", "ls", "sha256sum", "wget", "id", "mkdir", "rm", "stat", "wc"]
     files = [f"{busybox}=/bin/busybox", *[f"{busybox}=/bin/{applet}" for applet in applets]]
     cluster("image", "scribe", "/scribe", *files, f"{ROOT}/tests/e2e/scribe=/scribe")
 

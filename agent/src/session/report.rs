@@ -4,8 +4,9 @@
 use crate::grant::wire_time;
 use crate::status::{Phase, Status};
 use holdfast_core::checkpoint::Quality;
-use holdfast_core::time::Timestamp;
+use holdfast_core::time::{Monotonic, Timestamp};
 use holdfast_proto::v1;
+use std::time::Duration;
 
 /// What of a status is worth a report at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,14 +20,15 @@ pub(super) struct Gist {
 impl Gist {
     pub(super) fn of(status: &Status) -> Self {
         let sequence = status.checkpoint.map_or(0, |checkpoint| checkpoint.sequence);
-        Self { phase: phase(status), sequence, dirty: status.lag.is_some(), trouble: status.trouble.clone() }
+        Self { phase: phase(status), sequence, dirty: status.oldest.is_some(), trouble: status.trouble.clone() }
     }
 }
 
-pub(super) fn report(status: &Status, now: Timestamp) -> v1::StatusReport {
+pub(super) fn report(status: &Status, now: Timestamp, monotonic: Monotonic) -> v1::StatusReport {
     let live = v1::Live {
         phase: phase(status).into(),
-        lag_ms: status.lag.map_or(0, |lag| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX)),
+        lag_ms: status.lag(monotonic).map_or(0, millis),
+        lag_lately_ms: millis(status.lag_lately(monotonic)),
         dirty_paths: status.dirty_paths,
         heard: Some(wire_time(now)),
         trouble: trouble(status),
@@ -47,6 +49,11 @@ pub(super) fn report(status: &Status, now: Timestamp) -> v1::StatusReport {
         last_close: checkpoint.map(|checkpoint| wire_time(checkpoint.last_close)),
         bytes: checkpoint.map_or(0, |_| status.totals.bytes),
     }
+}
+
+/// Rounded up: what is told is a bound.
+fn millis(lag: Duration) -> u64 {
+    u64::try_from(lag.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
 }
 
 fn trouble(status: &Status) -> String {

@@ -2,6 +2,7 @@
 //! Against a coordinator that does what the test says, on a real connection.
 
 use super::*;
+use crate::clock::SystemClock;
 use crate::status::{LastCheckpoint, Phase};
 use bytes::Bytes;
 use holdfast_core::checkpoint::Quality;
@@ -132,9 +133,12 @@ async fn a_session_from_hello_to_the_last_word() {
     status.send_modify(|status| {
         status.phase = Phase::Protecting;
         status.checkpoint = Some(checkpoint(7));
+        // it became durable after 800 ms
+        status.peak.with(SystemClock.monotonic(), Duration::from_millis(800));
     });
     let report = client.report().await;
-    assert_eq!((report.sequence, report.live.expect("live").phase()), (7, v1::Phase::Streaming));
+    let live = report.live.expect("live");
+    assert_eq!((report.sequence, live.phase(), live.lag_ms, live.lag_lately_ms), (7, v1::Phase::Streaming, 0, 800));
 
     client.command(session_response::Command::Flush(v1::Flush { id: 3, within_ms: 60_000 })).await;
     let Some(Command::Flush(answer)) = asked.recv().await else { panic!("no flush") };

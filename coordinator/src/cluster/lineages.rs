@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use futures::{StreamExt, stream};
 use holdfast_api::lineage::{CheckpointStatus, QualityStatus};
 use holdfast_api::{StateLineage, StateLineageStatus};
+use holdfast_core::lag::{self, Peak};
 use holdfast_core::time::{Monotonic, Timestamp};
 use holdfast_proto::v1::{Phase, Quality};
 use judge::{Facts, Heard, Judgement, Newest, Seen, judge};
@@ -19,6 +20,7 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, Resource, ResourceExt};
 use seen::Logged;
 use serde_json::json;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 use story::Story;
@@ -35,8 +37,8 @@ const MANAGER: &str = "holdfast-lineages";
 const AT_ONCE: usize = 8;
 /// One status is written no more often than this,
 const WRITE_EVERY: Duration = Duration::from_secs(3);
-/// and for its lag alone than this: it is the greatest of as many seconds, or a little more.
-const LAG_EVERY: Duration = Duration::from_secs(5);
+/// and for nothing but less lag than this.
+const LAG_EVERY: Duration = lag::WINDOW;
 /// Logs are read again after this; what agents report is known at once.
 const READ_EVERY: Duration = Duration::from_secs(120);
 /// Logs that could not be read are tried again after this.
@@ -97,25 +99,6 @@ impl Known {
     fn read_since(&self) -> Option<Option<Logged>> {
         let (at, logged) = self.logged?;
         self.heard.is_none_or(|heard| heard.at < at).then_some(logged)
-    }
-}
-
-/// The greatest lag of a while.
-#[derive(Debug, Clone, Copy, Default)]
-struct Peak {
-    since: Monotonic,
-    before: Duration,
-    lately: Duration,
-}
-
-impl Peak {
-    /// What is shown, with what is so now: a lag comes and goes with each checkpoint, and whoever loses a pod then has lost what it was at its worst.
-    fn with(&mut self, now: Monotonic, lag: Duration) -> Duration {
-        if now.since(self.since) >= LAG_EVERY {
-            *self = Self { since: now, before: self.lately, lately: Duration::ZERO };
-        }
-        self.lately = self.lately.max(lag);
-        self.lately.max(self.before)
     }
 }
 
@@ -251,7 +234,9 @@ impl Lineages {
                 from.events.tell(News { about, is_warning, reason, action: "Protect", note });
             }
         }
-        let lag = judgement.lag.map(|lag| known.peak.with(now, lag));
+        // whoever loses a pod now has lost what its lag was at its worst
+        let peak = facts.seen.as_ref().map(|seen| seen.peak).unwrap_or_default();
+        let lag = judgement.lag.map(|lag| known.peak.with(now, lag.max(peak)));
         Look { name, object, judgement, lag, newest, generation: logged.map(|logged| logged.generation), node, verified }
     }
 
@@ -261,7 +246,7 @@ impl Lineages {
             let known = self.known.get(&look.name)?;
             let status = status(&look, from.clock.now());
             let change = change(look.object.status.as_ref(), &status)?;
-            let pause = if change == Change::LagOnly { LAG_EVERY } else { WRITE_EVERY };
+            let pause = if change == Change::LessLag { LAG_EVERY } else { WRITE_EVERY };
             let is_time = now >= known.not_before && known.written.is_none_or(|written| now.since(written) >= pause);
             is_time.then_some((look.name, status))
         });
@@ -354,7 +339,7 @@ fn status(look: &Look<'_>, now: Timestamp) -> StateLineageStatus {
 /// What a write would change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
-    LagOnly,
+    LessLag,
     More,
 }
 
@@ -364,10 +349,10 @@ fn change(before: Option<&StateLineageStatus>, now: &StateLineageStatus) -> Opti
         || (&before.checkpoint, before.generation, &before.node, before.verified_sequence, &before.verified_time)
             != (&now.checkpoint, now.generation, &now.node, now.verified_sequence, &now.verified_time)
         || before.lag_seconds.is_some() != now.lag_seconds.is_some();
-    match (more, before.lag_seconds == now.lag_seconds) {
-        (true, _) => Some(Change::More),
-        (false, false) => Some(Change::LagOnly),
-        (false, true) => None,
+    match (more, now.lag_seconds.cmp(&before.lag_seconds)) {
+        (true, _) | (false, Ordering::Greater) => Some(Change::More),
+        (false, Ordering::Less) => Some(Change::LessLag),
+        (false, Ordering::Equal) => None,
     }
 }
 

@@ -10,6 +10,7 @@ from scenario import scenario
 
 SPACE = "bounds"
 MIB = 1 << 20
+LIMIT = 64 * MIB
 # a file of 128 MiB that no compression helps, and then 4000 small ones
 LOAD = f"dd if=/dev/urandom of={STATE}/big bs=1048576 count=128 2>/dev/null; mkdir {STATE}/many; n=0; " \
     f"while [ $n -lt 4000 ]; do echo $n $n >{STATE}/many/$n; n=$((n + 1)); done"
@@ -21,9 +22,15 @@ def resident(process):
     return [int(re.search(rf"^{name}:\s*(\d+) kB", status, re.M)[1]) * 1024 for name in ["VmRSS", "VmHWM"]]
 
 
+def digest(pod):
+    """Of the big file, and of all small ones together."""
+    words = f"cat {STATE}/big | sha256sum; cat {STATE}/many/* | sha256sum; ls {STATE}/many | wc -l"
+    return kubectl("exec", "-n", SPACE, pod, "-c", "scribe", "--", "sh", "-c", words, seconds=120)
+
+
 @scenario
 def memory_of_an_agent(store):
-    """Within its limit an agent captures a big file and thousands of small ones, and is not restarted."""
+    """Within its limit an agent captures a big file and thousands of small ones, and its successor restores them; neither is restarted."""
     stage.namespace(SPACE, store, policies=[policy("kept")])
     apply(workload("Deployment", "heavy", labels={"holdfast.dev/policy": "kept"}), namespace=SPACE)
     pod = the_one(SPACE, "heavy", seconds=180)
@@ -43,4 +50,14 @@ def memory_of_an_agent(store):
     must(agent_of(SPACE, pod) == process, "the agent was restarted")
     now, most = resident(process)
     say(f"          resident: {rest / MIB:.1f} MiB at rest, {most / MIB:.1f} MiB at most while it captured, {now / MIB:.1f} MiB after that")
+    must(most < LIMIT, f"{most} bytes are more than its limit")
+    held = digest(pod)
+    kubectl("delete", "pod", "-n", SPACE, pod, seconds=120)
+    heir = the_one(SPACE, "heavy", seconds=240)
+    must(digest(heir) == held, "the successor has other bytes")
+    _, most = resident(until("the successor's agent runs", lambda: agent_of(SPACE, heir)))
+    say(f"          resident: {most / MIB:.1f} MiB at most while it restored")
+    must(most < LIMIT, f"{most} bytes are more than its limit")
+    statuses = get("pod", heir, SPACE)["status"]["initContainerStatuses"]
+    must(all(status["restartCount"] == 0 for status in statuses), f"something was restarted: {statuses}")
     kubectl("delete", "deployment", "-n", SPACE, "heavy")

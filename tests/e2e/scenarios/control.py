@@ -18,7 +18,7 @@ SPACE = "steady"
 COORDINATORS = "app.kubernetes.io/name=holdfast-coordinator"
 
 
-@scenario
+@scenario(alone=True)
 def leader_is_killed(store):
     """The leading coordinator is killed while agents stream: none restarts, and their lag recovers."""
     stage.namespace(SPACE, store, policies=[policy("kept")])
@@ -29,7 +29,7 @@ def leader_is_killed(store):
     nothing_restarted(found, lines)
 
 
-@scenario
+@scenario(alone=True)
 def all_coordinators_are_killed(store):
     """All coordinators are killed at once: applications go on, no agent restarts, and their lag recovers when there is a leader again."""
     found = ready_pods(SPACE, "pair", 2)
@@ -76,7 +76,7 @@ def sequence(lineage):
     return lineage.get("status", {}).get("checkpoint", {}).get("sequence", 0)
 
 
-@scenario
+@scenario(alone=True)
 def certificates_change(store):
     """A new authority takes over while everything runs: no pod is refused, no agent restarts, and the next leader is known by the new one."""
     found = ready_pods(SPACE, "pair", 2)
@@ -107,7 +107,7 @@ def certificates_change(store):
         kubectl("rollout", "status", "-n", stage.SYSTEM, "deployment/holdfast-coordinator", "--timeout=180s", seconds=200)
 
 
-@scenario
+@scenario(alone=True)
 def agent_is_killed(store):
     """An agent is killed while it streams: it alone restarts, the application does not notice, and its lag recovers."""
     found = ready_pods(SPACE, "pair", 2)

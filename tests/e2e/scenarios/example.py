@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The example: an operator of its own keeps workers, which Holdfast protects without either knowing."""
 import json
+import re
 
 import stage
-from kube import ROOT, get, is_ready, kubectl, must, name_of, pods, say, until
+from kube import ROOT, cluster, get, is_ready, kubectl, must, name_of, pods, say, until
 from scenario import scenario
 
 SPACE = "factoriser"
+# candidates a second of each worker, where a scenario waits for the end
+RATE = 3_000_000
+# its cadence allows two seconds, an upload takes its time
+LOST_SECONDS = 6
+FACTORS = [15581, 51637]
 KUBERNETES = ROOT / "deploy/examples/factoriser/kubernetes"
 
 
@@ -27,14 +33,20 @@ def workers(count):
     return found if len(found) == count and all(is_ready(pod) for pod in found) else None
 
 
-@scenario
-def factoriser_under_an_operator(store):
-    """An RSACracker: workers are killed, their number changes while they work, and nothing is searched from the beginning."""
+def begin(store, rate=None):
+    """The example's operator, and an RSACracker, as the files say, but for another rate of its workers."""
     kubectl("apply", "-k", ROOT / "tests/e2e/example")
     stage.namespace(SPACE, store, level="restricted")
     kubectl("apply", "-f", KUBERNETES / "policy.yaml")
-    kubectl("apply", "-f", KUBERNETES / "rsacracker.yaml")
+    text = (KUBERNETES / "rsacracker.yaml").read_text()
+    kubectl("apply", "-f", "-", given=re.sub(r"rate: \d+", f"rate: {rate}", text) if rate else text)
     until("three workers are ready", lambda: workers(3), 180)
+
+
+@scenario
+def factoriser_under_an_operator(store):
+    """An RSACracker: workers are killed, their number changes while they work, and nothing is searched from the beginning."""
+    begin(store)
     before = until("something is done", lambda: done() > 20_000_000 and progress(), 90)
     # one is killed, and has its journal again
     kubectl("delete", "pod", "-n", SPACE, "seed-1", "--grace-period=0", "--force")
@@ -52,4 +64,29 @@ def factoriser_under_an_operator(store):
     until("and goes on", lambda: done() > was, 60)
     say(f"          {was} candidates before the number of workers changed, {done()} after")
     must(len({name_of(pod) for pod in pods(SPACE, "app=seed")}) == 4, "four workers")
+    kubectl("delete", "rsacracker", "-n", SPACE, "seed")
+
+
+@scenario(alone=True)
+def factoriser_loses_a_node(store):
+    """The node of workers is lost while they search: their successors go on from their journals on another node, and the factors are found."""
+    begin(store, rate=RATE)
+    on_node = [name_of(pod) for pod in workers(3) if pod["spec"]["nodeName"] == "node2"]
+    must(on_node, "no worker is on node2")
+    before = until("something is done", lambda: done() > 10 * RATE and progress(), 90)
+    must(not before["solution"], f"it was found too soon: {before}")
+    cluster("node-kill", 2)
+    try:
+        until("the node is not ready", lambda: not is_ready(get("node", "node2")), 90)
+        cluster("node-out-of-service", 2)
+        until("all workers are on node1", lambda: all(pod["spec"]["nodeName"] == "node1" for pod in workers(3) or [{"spec": {"nodeName": "none"}}]), 180)
+        after = until("all are alive", lambda: all(worker["alive"] for worker in progress()["workers"]) and progress(), 90)
+        for number in [int(name[-1]) for name in on_node]:
+            share = [worker["done"] for worker in (before["workers"][number], after["workers"][number])]
+            must(share[1] >= share[0] - LOST_SECONDS * RATE, f"worker {number} had done {share[0]}, and has {share[1]}")
+            say(f"          worker {number}: {share[0]} candidates before its node was lost, {share[1]} when it was seen again")
+        found = until("the factors are found", lambda: progress()["solution"], 300)
+        must(found == FACTORS, f"other factors: {found}")
+    finally:
+        cluster("node-start", 2)
     kubectl("delete", "rsacracker", "-n", SPACE, "seed")

@@ -42,7 +42,7 @@ def follow(commands, store):
     return done.stdout
 
 
-@scenario
+@scenario(alone=True)
 def manual(store):
     """Every command of the chapter on Kubernetes in docs/operations.md works as it stands there."""
     steps = chapters()

@@ -62,7 +62,7 @@ def old_volume(store):
     subprocess.run(["rm", "-rf", newer], check=True)
 
 
-@scenario
+@scenario(alone=True)
 def second_cluster(store):
     """Another cluster on the same bucket finds the histories of the first, asks whose they are to be, and goes on from them."""
     stage.namespace(SPACE, store, policies=[policy("given")])

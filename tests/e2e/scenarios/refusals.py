@@ -38,7 +38,7 @@ def unknown_policy(store):
     must("nobody-wrote-this" in said, f"it does not say which policy: {said}")
 
 
-@scenario
+@scenario(alone=True)
 def webhook_away(store):
     """While no webhook answers, labelled pods are refused, others are not; what runs unprotected is reported within a minute."""
     stage.namespace(SPACE, store, level="restricted", policies=[policy("kept")])
@@ -68,6 +68,36 @@ def webhook_away(store):
         kubectl("rollout", "status", "-n", stage.SYSTEM, "deployment/holdfast-webhook", "--timeout=120s", seconds=130)
     kubectl("delete", "deployment", "-n", SPACE, "naked")
     kubectl("delete", "pod", "-n", SPACE, "plain", seconds=120)
+
+
+@scenario
+def label_of_a_running_pod(store):
+    """The label stays with a pod that has an agent, whoever takes it away or changes it; other labels come and go."""
+    stage.namespace(SPACE, store, level="restricted", policies=[policy("kept"), policy("other")])
+    apply(workload("Deployment", "marked", labels=LABEL), namespace=SPACE)
+    pod = the_one(SPACE, "marked", seconds=180)
+    for what in ["holdfast.dev/policy-", "holdfast.dev/policy=other"]:
+        said = refused("label", "pod", "-n", SPACE, pod, what, "--overwrite")
+        must("stays with a pod that has an agent" in said, f"{what}: {said}")
+    status = {"metadata": {"labels": {"holdfast.dev/policy": None}}}
+    said = refused("patch", "pod", "-n", SPACE, pod, "--subresource=status", "--type=merge", "-p", json.dumps(status))
+    must("stays with a pod that has an agent" in said, f"through its status: {said}")
+    kubectl("label", "pod", "-n", SPACE, pod, "team=red")
+    kubectl("label", "pod", "-n", SPACE, pod, "team-")
+    # what has no agent may be labelled and unlabelled as one likes
+    plain = {"apiVersion": "v1", "kind": "Pod", **template("unmarked")}
+    plain["metadata"]["name"] = "unmarked"
+    apply(plain, namespace=SPACE)
+    kubectl("label", "pod", "-n", SPACE, "unmarked", "holdfast.dev/policy=kept")
+
+    def reported():
+        return [event for event in items("events", SPACE) if event["involvedObject"]["name"] == "unmarked" and event["source"].get("component", "").startswith("holdfast") or event.get("reportingComponent", "").startswith("holdfast") and event["involvedObject"]["name"] == "unmarked"]
+
+    event = until("the pod that runs unprotected is reported", reported, 60)[0]
+    say(f"          {event['reason']}: {event['message']}")
+    kubectl("label", "pod", "-n", SPACE, "unmarked", "holdfast.dev/policy-")
+    kubectl("delete", "pod", "-n", SPACE, "unmarked", "--wait=false")
+    kubectl("delete", "deployment", "-n", SPACE, "marked", "--wait=false")
 
 
 def without_webhook(is_away):
@@ -120,7 +150,7 @@ def tampered(pod):
         yield tamper.__name__, changed
 
 
-@scenario
+@scenario(alone=True)
 def final_check(store):
     """A pod that no webhook has seen, or that lost something after it, is refused by the API server itself, and told what it lacks."""
     stage.namespace(SPACE, store, level="restricted", policies=[policy("kept")])

@@ -63,7 +63,7 @@ def snapshot_of_one_moment(store):
     say("          " + kubectl("get", "statesnapshots", "-n", SPACE, "-o", "wide").replace("\n", "\n          ").rstrip())
 
 
-@scenario
+@scenario(alone=True)
 def snapshot_of_everything(store):
     """Together with a replica that is never brought to rest, the snapshot is a crash's, and says so."""
     stage.namespace(SPACE, store, policies=[policy("still", **STILL), policy("loose")])

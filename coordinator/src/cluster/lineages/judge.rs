@@ -21,6 +21,8 @@ pub(crate) struct Seen {
     pub(crate) phase: Phase,
     /// With the silence since.
     pub(crate) lag: Duration,
+    /// The greatest of the last seconds, as its agent tells it; 0 if it doesn't.
+    pub(crate) peak: Duration,
     pub(crate) trouble: String,
     /// With the lengths of its files together, 0 if it did not tell.
     pub(crate) newest: Option<(Newest, u64)>,
@@ -161,7 +163,14 @@ mod tests {
     }
 
     fn seen(phase: Phase, lag: u64, trouble: &str) -> Facts {
-        let seen = Seen { holder: "web-0".to_owned(), phase, lag: seconds(lag), trouble: trouble.to_owned(), newest: None };
+        let seen = Seen {
+            holder: "web-0".to_owned(),
+            phase,
+            lag: seconds(lag),
+            peak: Duration::ZERO,
+            trouble: trouble.to_owned(),
+            newest: None,
+        };
         Facts { seen: Some(seen), has_pod: true, limit: seconds(10), ..Facts::default() }
     }
 

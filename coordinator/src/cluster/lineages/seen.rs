@@ -30,6 +30,7 @@ impl Coordinator {
                 holder: guest.holder,
                 phase: Phase::try_from(live.phase).unwrap_or_default(),
                 lag: Duration::from_millis(live.lag_ms),
+                peak: Duration::from_millis(live.lag_lately_ms),
                 trouble: live.trouble.clone(),
                 newest: newest(&report).map(|newest| (newest, report.bytes)),
             };

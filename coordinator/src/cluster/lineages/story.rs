@@ -95,7 +95,7 @@ mod tests {
     }
 
     fn seen(phase: Phase, holder: &str) -> Seen {
-        Seen { holder: holder.to_owned(), phase, lag: Duration::ZERO, trouble: String::new(), newest: None }
+        Seen { holder: holder.to_owned(), phase, lag: Duration::ZERO, peak: Duration::ZERO, trouble: String::new(), newest: None }
     }
 
     #[test]
