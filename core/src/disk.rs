@@ -159,6 +159,17 @@ pub enum Refusal {
     },
 }
 
+/// All words of refusals.
+const REASONS: [&str; 6] = ["HalfRestored", "OtherLineage", "Unmarked", "Diverged", "Mixed", "Overtaken"];
+
+/// The word of a refusal that a sentence begins with, as in `Diverged: …`, and the rest of it; `None`: it is about something else.
+#[must_use]
+pub fn refusal_in(sentence: &str) -> Option<(&'static str, &str)> {
+    let (word, rest) = sentence.split_once(": ")?;
+    let reason = REASONS.into_iter().find(|reason| *reason == word)?;
+    Some((reason, rest))
+}
+
 impl Refusal {
     /// The same for programs: one word that does not change.
     #[must_use]
@@ -304,7 +315,10 @@ mod tests {
     fn check(found: Found, stored: Option<Stored>, choices: Choices, expected: &str) {
         let text = match decide(OURS, std::slice::from_ref(&found), stored, choices) {
             Ok(decision) => format!("{decision:?}"),
-            Err(refusal) => format!("{refusal:?}").split(' ').next().unwrap_or_default().to_owned(),
+            Err(refusal) => {
+                assert_eq!(refusal_in(&format!("{}: so", refusal.reason())), Some((refusal.reason(), "so")));
+                format!("{refusal:?}").split(' ').next().unwrap_or_default().to_owned()
+            }
         };
         assert_eq!(text, expected, "{found:?} {stored:?} {choices:?}");
     }

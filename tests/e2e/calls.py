@@ -4,6 +4,7 @@ import socket
 import ssl
 import subprocess
 import tempfile
+import time
 from base64 import b64encode
 from pathlib import Path
 from urllib.parse import unquote
@@ -84,11 +85,12 @@ def call(method, message, authority, token=None, grant=None, repository=None):
         words = ["curl", "-sS", "--http2", "--noproxy", "*", "--max-time", "20", "--cacert", files["ca"], "--resolve",
                  f"{NAME}:{PORT}:{address()}", "--data-binary", f"@{files['body']}", "-D", files["heads"], "-o", files["answer"]]
         words += [word for name, value in headers.items() for word in ["-H", f"{name}: {value}"]]
-        for _ in range(3):
+        for _ in range(12):
             done = subprocess.run([*map(str, words), f"https://{NAME}:{PORT}/holdfast.v1.{method}"], capture_output=True, text=True, check=False)
-            # now and then it loses a refusal that comes before it has sent its body
+            # it loses a refusal that comes before it has sent its body: the more often, the busier the machine is
             if done.returncode != STREAM_ERROR:
                 break
+            time.sleep(0.2)
         heads = files["heads"].read_text() if files["heads"].exists() else ""
         body = files["answer"].read_bytes() if files["answer"].exists() else b""
     said = dict(line.split(": ", 1) for line in heads.splitlines() if ": " in line)

@@ -5,15 +5,17 @@ from kube import apply, get, kubectl, must
 
 
 def reader(namespace):
-    """A token that may read files and list snapshots, and what it trusts."""
-    rules = [{"apiGroups": ["holdfast.dev"], "resources": ["statelineages/files"], "verbs": ["get"]},
-             {"apiGroups": ["holdfast.dev"], "resources": ["statesnapshots"], "verbs": ["list"]}]
-    apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "reader"}},
-          {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "reader"}, "rules": rules},
-          {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "reader"},
-           "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "reader"},
-           "subjects": [{"kind": "ServiceAccount", "name": "reader", "namespace": namespace}]}, namespace=namespace)
-    token = kubectl("create", "token", "reader", "-n", namespace, "--audience=holdfast.dev/coordinator").strip()
+    """A token of somebody who has the cluster's own role `edit` in a namespace, and what it trusts."""
+    return somebody("reader", "edit", namespace)
+
+
+def somebody(name, role, namespace):
+    """A token of a service account that has one of the cluster's own roles in a namespace, and what it trusts."""
+    apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}},
+          {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": name},
+           "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+           "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}]}, namespace=namespace)
+    token = kubectl("create", "token", name, "-n", namespace, "--audience=holdfast.dev/coordinator").strip()
     return {"token": token, "authority": get("configmap", "holdfast-ca", namespace)["data"]["ca.crt"], "repository": f"{namespace}/default"}
 
 

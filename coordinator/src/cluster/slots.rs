@@ -67,7 +67,7 @@ pub(super) enum Ask {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum News {
     /// It was granted its lineage and waits for a person's decision.
-    Stuck(String),
+    Stuck(&'static str, String),
     /// It restores, captures, or ends.
     Goes,
     /// It has sealed its record.

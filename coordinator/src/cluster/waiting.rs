@@ -4,6 +4,7 @@
 use super::slots::{Ask, News, Said};
 use crate::session::usher::{Usher, Word};
 use crate::status;
+use holdfast_core::disk::refusal_in;
 use holdfast_proto::v1::{Live, Phase};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -75,8 +76,27 @@ impl Drop for PodUsher {
 fn news(live: &Live) -> Option<News> {
     match live.phase() {
         Phase::Unspecified => None,
-        Phase::Waiting => Some(News::Stuck(live.trouble.clone())),
+        // an agent that has just begun waits for nobody, and one that the store refuses for no decision
+        Phase::Waiting => refusal_in(&live.trouble).map(|(reason, message)| News::Stuck(reason, message.to_owned())),
         Phase::Ended => Some(News::Ended),
         Phase::Restoring | Phase::Seeding | Phase::Streaming | Phase::Ending => Some(News::Goes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_decision_is_waited_for() {
+        let of =
+            |phase: Phase, trouble: &str| news(&Live { phase: phase.into(), trouble: trouble.to_owned(), ..Live::default() });
+        let diverged = "Diverged: state path data is older: choose";
+        assert_eq!(of(Phase::Waiting, diverged), Some(News::Stuck("Diverged", "state path data is older: choose".to_owned())));
+        assert_eq!(of(Phase::Waiting, "Unmarked: choose"), Some(News::Stuck("Unmarked", "choose".to_owned())));
+        assert_eq!(of(Phase::Waiting, ""), None, "it has just begun");
+        assert_eq!(of(Phase::Waiting, "StoreRefused: Diverged: 403"), None);
+        assert_eq!(of(Phase::Restoring, diverged), Some(News::Goes));
+        assert_eq!(of(Phase::Ended, ""), Some(News::Ended));
     }
 }

@@ -7,6 +7,7 @@ import stage
 from app import agent_of, policy, the_one, workload, written
 from calls import Refused, call, field, hello, open_session
 from kube import apply, get, kubectl, must, say, until
+from reading import read, reader, somebody
 from scenario import scenario
 
 SPACE = "guarded"
@@ -55,6 +56,13 @@ def tokens_of_others(store):
             token=good, repository=f"{SPACE}/default")
     refused("another namespace's repository", "PERMISSION_DENIED", "may not", "LineageService/ListLineages", b"",
             token=good, repository="first/default")
+    viewer = somebody("viewer", "view", SPACE)
+    code, said, _ = call("LineageService/ListLineages", b"", **viewer)
+    must(code == "OK", f"the cluster's role `view` does not see lineages: {code} {said}")
+    of = field(1, SPACE) + field(2, theirs)
+    refused("who may only look, the bytes", "PERMISSION_DENIED", "files", "FileService/ReadFile", field(1, field(1, of)) + field(2, "data/log"),
+            token=viewer["token"], repository=viewer["repository"])
+    must(read(theirs, None, "data/log", reader(SPACE)), "the cluster's role `edit` does not read what is stored")
     prefixes = lineage_prefixes()
     must(len(prefixes) >= 2, f"the bucket has {prefixes}")
     listing = field(1, f"{prefixes[0]}log/")

@@ -33,24 +33,57 @@ pub(super) fn right_of(path: &str) -> Option<Right> {
 mod tests {
     use super::*;
     use prost::Message;
+    use std::collections::{BTreeMap, BTreeSet};
 
     #[test]
     fn every_call_of_people_needs_a_right() {
-        let set = prost_types::FileDescriptorSet::decode(holdfast_proto::DESCRIPTORS).expect("descriptors");
         let mut calls = 0;
-        for file in set.file.iter().filter(|file| file.package() == "holdfast.v1") {
-            for service in &file.service {
-                for method in &service.method {
-                    let path = format!("/holdfast.v1.{}/{}", service.name(), method.name());
-                    let by_other_means = ["AgentService", "ObjectService"].contains(&service.name());
-                    assert_eq!(right_of(&path).is_none(), by_other_means, "{path}");
-                    calls += 1;
-                }
-            }
+        for path in paths() {
+            let by_other_means = ["AgentService", "ObjectService"].iter().any(|service| path.contains(service));
+            assert_eq!(right_of(&path).is_none(), by_other_means, "{path}");
+            calls += 1;
         }
         assert!(calls > 15, "{calls}");
         assert_eq!(right_of("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"), None);
         let read = right_of("/holdfast.v1.FileService/ReadFile").expect("a right").to_string();
         assert_eq!(read, "get statelineages/files");
+    }
+    #[test]
+    fn the_roles_of_people_hold_every_right() {
+        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/coordinator/people.yaml"))
+            .expect("the manifest");
+        let mut granted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for document in text.split("\n---\n") {
+            let role: serde_json::Value = serde_saphyr::from_str(document).expect("a role");
+            let words = |list: &serde_json::Value| -> Vec<String> {
+                list.as_array().expect("a list").iter().map(|word| word.as_str().expect("a word").to_owned()).collect()
+            };
+            let name = role["metadata"]["name"].as_str().expect("a name").to_owned();
+            for rule in role["rules"].as_array().expect("rules") {
+                for resource in words(&rule["resources"]) {
+                    let rights = words(&rule["verbs"]).into_iter().map(|verb| format!("{verb} {resource}"));
+                    granted.entry(name.clone()).or_default().extend(rights);
+                }
+            }
+        }
+        let (view, edit) = (&granted["holdfast-view"], &granted["holdfast-edit"]);
+        assert!(
+            view.iter()
+                .all(|right| !right.contains('/') && ["get ", "list ", "watch "].iter().any(|verb| right.starts_with(verb)))
+        );
+        for path in paths().filter(|path| right_of(path).is_some()) {
+            let right = right_of(&path).expect("a right").to_string();
+            assert!(view.contains(&right) || edit.contains(&right), "{path} needs {right}, which nobody is given");
+        }
+    }
+
+    /// All calls that there are.
+    fn paths() -> impl Iterator<Item = String> {
+        let set = prost_types::FileDescriptorSet::decode(holdfast_proto::DESCRIPTORS).expect("descriptors");
+        let ours = set.file.into_iter().filter(|file| file.package() == "holdfast.v1");
+        ours.flat_map(|file| file.service).flat_map(|service| {
+            let name = service.name().to_owned();
+            service.method.into_iter().map(move |method| format!("/holdfast.v1.{name}/{}", method.name()))
+        })
     }
 }

@@ -285,10 +285,10 @@ impl Actor {
         let Some(guest) = self.guests.get_mut(uid).filter(|guest| guest.stage == Stage::Begun) else { return };
         let Some(slot) = guest.slot.clone() else { return };
         let of: Named = (key.namespace.clone(), key.lineage(&slot).object());
-        guest.stuck = matches!(news, News::Stuck(_));
+        guest.stuck = matches!(news, News::Stuck(..));
         match news {
-            News::Stuck(message) => {
-                guest.waiting = Some(WaitingFor { reason: "Diverged", message });
+            News::Stuck(reason, message) => {
+                guest.waiting = Some(WaitingFor { reason, message });
                 // it may have been chosen before it was known
                 let carried = guest.carried.clone();
                 if let Some(record) = self.records.get(&of).cloned().filter(|record| record.choice != carried) {
