@@ -63,7 +63,7 @@ def snapshot_of_one_moment(store):
     say("          " + kubectl("get", "statesnapshots", "-n", SPACE, "-o", "wide").replace("\n", "\n          ").rstrip())
 
 
-@scenario(alone=True)
+@scenario
 def snapshot_of_everything(store):
     """Together with a replica that is never brought to rest, the snapshot is a crash's, and says so."""
     stage.namespace(SPACE, store, policies=[policy("still", **STILL), policy("loose")])
@@ -72,13 +72,6 @@ def snapshot_of_everything(store):
     snapshot("all", everything=True)
     status = taken("all")
     must(status["consistency"] == "Crash" and status["memberCount"] == 4, f"{status}")
-    # a leader that takes over leaves it as it is
-    kubectl("delete", "pod", "-n", stage.SYSTEM, stage.leader(), seconds=120)
-    until("another one leads", stage.leader, 60)
-    until("it answers", lambda: call("SnapshotService/ListSnapshots", b"", **reader(SPACE))[0] == "OK", 60)
-    code, said, answers = call("SnapshotService/ListSnapshots", b"", **reader(SPACE))
-    must(code == "OK" and sum(answer.count(b"statefulset/still/0") for answer in answers) == 2, f"not two snapshots: {code} {said}")
-    must(get("statesnapshot", "all", SPACE)["status"] == status, "its status has changed")
 
 
 @scenario
@@ -127,3 +120,20 @@ def snapshot_is_refused(store):
     taken("mended")
     kubectl("delete", "statesnapshots", "-n", SPACE, "--all")
     kubectl("delete", "statefulset,deployment", "-n", SPACE, "--all")
+
+
+@scenario(alone=True)
+def snapshot_outlives_its_leader(store):
+    """A leader that takes over finds the snapshots of the one before, and leaves them as they are."""
+    stage.namespace(SPACE, store, policies=[policy("stays")])
+    apply(workload("StatefulSet", "stays", labels={"holdfast.dev/policy": "stays"}), namespace=SPACE)
+    written(SPACE, name_of(ready_pods(SPACE, "stays", 1, seconds=180)[0]), 5)
+    snapshot("before", policies=["stays"])
+    status = taken("before")
+    kubectl("delete", "pod", "-n", stage.SYSTEM, stage.leader(), seconds=120)
+    until("another one leads", stage.leader, 60)
+    until("it answers", lambda: call("SnapshotService/ListSnapshots", b"", **reader(SPACE))[0] == "OK", 60)
+    code, said, answers = call("SnapshotService/ListSnapshots", b"", **reader(SPACE))
+    must(code == "OK" and sum(answer.count(b"statefulset/stays/0") for answer in answers) == 1, f"it is not listed: {code} {said}")
+    must(get("statesnapshot", "before", SPACE)["status"] == status, "its status has changed")
+    kubectl("delete", "statesnapshots,statefulset", "-n", SPACE, "--all")

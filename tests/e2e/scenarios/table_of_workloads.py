@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The webhook's table of workloads (webhook/tests/cases/workloads.yaml), put to the API server, as new objects and as changes of what is there."""
+import json
+import re
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from kube import CLUSTER, Unmet, apply, kubectl, must, say
+from scenario import scenario
+from scenarios.table import SEEN_WITHIN, SKIPS, at, holds, make_namespace, merged, read, sentences
+from stage import SYSTEM
+
+NOT_PLAYED = {
+    "no-template-labels": "the API server wants labels that the selector chooses",
+    "daemonset-whose-strategy-is-a-word": "the API server refuses it before anybody is asked",
+}
+GROUPS = {"Job": "batch/v1", "CronJob": "batch/v1"}
+# where what a row changes is made, before the webhook is to look
+DISABLED = "holdfast.dev/inject"
+POLICIES = ["web", "one", "two", "other"]
+SHARED = "shared"
+
+
+def space_of(case):
+    settings = case.get("cluster") or {}
+    return settings.get("namespace") or "-".join(["table-of-workloads", *[key.replace("_", "-") for key in sorted(settings)]])
+
+
+def plain_of(case, pod):
+    """What a row changes something about: the API server wants more than the table's own test."""
+    kind = case.get("kind", "Deployment")
+    template = {"metadata": {"labels": {"app": "web"}}, "spec": merged(pod["spec"], {"nodeSelector": {"nowhere": "nothing"}})}
+    spec = {"selector": {"matchLabels": {"app": "web"}}, "template": template}
+    if kind == "CronJob":
+        template["spec"]["restartPolicy"] = "Never"
+        spec = {"schedule": "@daily", "jobTemplate": {"spec": {"template": template}}}
+    elif kind == "Job":
+        template["spec"]["restartPolicy"] = "Never"
+        spec |= {"suspend": True, "manualSelector": True}
+    elif kind == "StatefulSet":
+        del template["spec"]["volumes"]
+        claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+        spec |= {"replicas": 2, "serviceName": "web", "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": claim}]}
+    elif kind == "Deployment" and "old" in case:
+        spec["replicas"] = 0
+    return {"apiVersion": GROUPS.get(kind, "apps/v1"), "kind": kind, "metadata": {"name": case["name"]}, "spec": spec}
+
+
+def laid(case, pod, change):
+    """An object of a row; where the row has a policy of its own, under that one."""
+    text = json.dumps(merged(plain_of(case, pod), change or {}))
+    return json.loads(text.replace('"holdfast.dev/policy": "web"', f'"holdfast.dev/policy": "{SHARED}"') if "policy" in case else text)
+
+
+def ask(case, pod):
+    """What the API server makes of a row's object, or none, and all that it says."""
+    verb = "replace" if "old" in case else "create"
+    words = [str(CLUSTER), "kubectl", verb, "--dry-run=server", "-n", space_of(case), "-o", "json", "-f", "-"]
+    done = subprocess.run(words, input=json.dumps(laid(case, pod, case.get("object"))), capture_output=True, text=True, timeout=60, check=False)
+    return (json.loads(done.stdout) if done.returncode == 0 else None), done.stderr.strip()
+
+
+def is_so(value, wanted):
+    """Nothing is nothing of ours."""
+    return not any(key.startswith("holdfast.dev/") for key in value or {}) if wanted == {} else holds(value, wanted)
+
+
+def check(case, pod, known):
+    """Puts one row to the API server."""
+    made, told = ask(case, pod)
+    decision = case["decision"]
+    if decision in [*SKIPS, "NotHandled"]:
+        must(made, f"it is refused: {told}")
+        must(not at(made, "/metadata/annotations/holdfast.dev~1policy-carried"), f"it was changed: {made['metadata']}")
+        return
+    if decision != "Patched":
+        must(not made, "it is let in")
+        must("Holdfast can't protect" in told and known[decision].search(told), f"it is refused otherwise than by {decision}: {told}")
+        says = case.get("says", "").replace("namespace shop", f"namespace {space_of(case)}")
+        must(says in told, f"it does not say {says!r}: {told}")
+        return
+    must(made, f"it is refused: {told}")
+    for pointer, wanted in case.get("has", {}).items():
+        must(is_so(at(made, pointer), wanted), f"{pointer} is {at(made, pointer)}")
+    for pointer in case.get("lacks", []):
+        must(at(made, pointer) is None, f"{pointer} is {at(made, pointer)}")
+    if case.get("unchanged"):
+        asked = laid(case, pod, case.get("object"))
+        parts = [(part, at(asked, part), at(made, part)) for part in ["/metadata/annotations", "/spec/strategy", "/spec/updateStrategy", "/spec/template/metadata/labels"]]
+        must(all(holds(now, was) for _, was, now in parts if was), f"it was changed: {parts}")
+    warnings = re.findall(r"Warning: Holdfast: (.+)", told)
+    # a warning may have another's sentence within
+    kinds = {code for code in known for text in warnings if known[code].match(text)}
+    must(kinds == set(case.get("warns", [])) and bool(kinds) == bool(warnings), f"it warns of {sorted(kinds)}: {warnings}")
+
+
+def play(case, pod, known, deadline):
+    """What is wrong with a row, or none. Until the deadline webhooks may not have read all that it rests on."""
+    while True:
+        try:
+            return check(case, pod, known)
+        except Unmet as wrong:
+            if time.monotonic() > deadline:
+                return f"{case['name']}: {wrong}"
+        time.sleep(1)
+
+
+def prepare(spaces, played, plain):
+    """The namespaces, and what is there before rows change it, which no webhook is to see."""
+    for space, settings in spaces.items():
+        make_namespace(space, {**settings, "namespace_disabled": True})
+        names = [] if settings.get("no_policy") else [(name, {}) for name in POLICIES] + [(SHARED, {"scope": "Shared"})]
+        for name, change in names:
+            spec = merged(plain["policy"], change)
+            apply({"apiVersion": "holdfast.dev/v1alpha1", "kind": "StatePolicy", "metadata": {"name": name}, "spec": spec}, namespace=space)
+        for case in played:
+            if space_of(case) == space and "old" in case:
+                place(case, space, plain)
+        if not settings.get("namespace_disabled"):
+            kubectl("annotate", "namespace", space, f"{DISABLED}-")
+
+
+def place(case, space, plain):
+    """Makes what a row changes, once the webhooks know that they are not to look."""
+    before = laid(case, plain["pod"], case["old"])
+    deadline = time.monotonic() + SEEN_WITHIN
+    while True:
+        try:
+            kubectl("create", "-n", space, "-f", "-", given=json.dumps(before))
+            return
+        except Unmet:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(1)
+
+
+@scenario
+def table_of_workloads(_store):
+    """Every row of the webhook's table of workloads, asked through the API server, is decided as the table says."""
+    plain, cases, known = read("plain.yaml"), read("workloads.yaml"), sentences()
+    names = {case["name"] for case in cases}
+    must(len(names) == len(cases), "two rows have one name")
+    must(NOT_PLAYED.keys() <= names, f"no such row: {NOT_PLAYED.keys() - names}")
+    policies = [case["policy"] for case in cases if "policy" in case]
+    must(all(policy == {"scope": "Shared"} for policy in policies), f"policies that are not made here: {policies}")
+    played = [case for case in cases if case["name"] not in NOT_PLAYED]
+    spaces = {space_of(case): case.get("cluster") or {} for case in played if space_of(case) != SYSTEM}
+    try:
+        prepare(spaces, played, plain)
+        deadline = time.monotonic() + SEEN_WITHIN
+        with ThreadPoolExecutor(4) as pool:
+            wrong = [text for text in pool.map(lambda case: play(case, plain["pod"], known, deadline), played) if text]
+    finally:
+        kubectl("delete", "namespace", "--ignore-not-found", "--wait=false", *spaces)
+    must(not wrong, f"{len(wrong)} of {len(played)} rows are decided otherwise:\n          " + "\n          ".join(wrong))
+    say(f"          {len(played)} rows; not played: {', '.join(sorted(NOT_PLAYED))}")
