@@ -6,6 +6,8 @@ from kube import Unmet, get, is_ready, kubectl, must, name_of, pods, until
 
 IMAGE = "holdfast.local/scribe:1"
 STATE = "/state"
+# what the application writes in a second
+LINES = 5
 RESTRICTED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
 
 
@@ -125,14 +127,38 @@ def began_after(namespace, pod):
     raise Unmet(f"{pod} has not said where it began")
 
 
-def lost(namespace, pod, lines, at_most):
-    """How many of its predecessor's last lines a pod does not have; it goes on from the others."""
+def lost(namespace, pod, lines, lag, last=0):
+    """
+    How many of its predecessor's last lines a pod does not have, which may be no more than the lag that was shown; it goes on from the others. `last`: the
+    number of the last line that the predecessor is known to have written, if that is more than was read.
+    """
     began = began_after(namespace, pod)
     both = min(began, len(lines))  # lines that were read before the loss, and lines that were written after that
     must(log(namespace, pod)[:both] == lines[:both], f"{pod} has another history")
-    gone = max(len(lines) - began, 0)
-    must(gone <= at_most, f"{gone} acknowledged lines were lost (5 a second), and no more than {at_most} may be")
+    gone = max(len(lines), last) - min(began, max(len(lines), last))
+    # the line that was being written when the lag began is one more
+    must(gone <= lag * LINES + 1, f"{gone} acknowledged lines were lost ({LINES} a second), and {lag} s of lag were shown")
     return gone
+
+
+def shown_lag(lineages):
+    """The lag that is shown of some lineages, at most, in seconds; waits until one is."""
+    def shown():
+        lags = [lineage["status"].get("lagSeconds") or 0 for lineage in lineages()]
+        return lags and max(lags)
+
+    return until("a lag is shown", shown, 30)
+
+
+def last_said(directory):
+    """The number of the last line that a container has told of, as its node keeps what it says."""
+    numbers = [line.split()[-1] for line in said(directory).splitlines() if line.split()[-1].isdigit()]
+    return int(numbers[-1]) if numbers else 0
+
+
+def said(directory):
+    """All that a container has said."""
+    return "\n".join(file.read_text(errors="replace") for file in sorted(directory.glob("*.log")))
 
 
 def written(namespace, pod, more_than=0, seconds=60):

@@ -12,6 +12,10 @@ CLUSTER = ROOT / "tests/cluster/cluster"
 CLUSTER_LOGS = Path(os.environ.get("HOLDFAST_CLUSTER_LOGS") or ROOT / ".cache/logs/cluster")
 
 
+# set when this run is ended from outside: nobody waits for anything then
+ENDS = threading.Event()
+
+
 class Unmet(Exception):
     """What was to hold, and does not."""
 
@@ -95,6 +99,8 @@ def until(what, holds, seconds=60, every=0.5):
             answer, last = None, error
         if answer:
             return answer
+        if ENDS.is_set():
+            raise Unmet(f"this run ends, and {what} was waited for")
         if time.monotonic() > deadline:
             raise Unmet(f"waited {seconds} s in vain until {what}{f'; last: {last}' if last else ''}")
         time.sleep(every)

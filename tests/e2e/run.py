@@ -16,13 +16,12 @@ import os
 import shutil
 import signal
 import sys
-import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 import stage
-from kube import Unmet, held, say
+from kube import ENDS, Unmet, held, say
 from scenario import ALL
 
 # Two processors, and scenarios that wait for kubelets and kernels most of the time.
@@ -56,21 +55,29 @@ def play_all(chosen, world, at_once):
     for scenario in chosen:
         if not scenario.alone:
             lanes.setdefault(scenario.lane, []).append(scenario)
-    ends = threading.Event()
 
     def lane(scenarios):
-        return sum(held(play, scenario, world) for scenario in scenarios if not ends.is_set())
+        return sum(held(play, scenario, world) for scenario in scenarios if not ENDS.is_set())
 
     # the longest begin first
     lanes = sorted(lanes.values(), key=len, reverse=True)
     pool = ThreadPoolExecutor(at_once)
     try:
         passed = sum(pool.map(lane, lanes))
+    except BaseException:
+        # what is being played fails when the cluster goes
+        ENDS.set()
+        raise
     finally:
-        # if somebody ends this run, what is being played fails when the cluster goes
-        ends.set()
         pool.shutdown(wait=False, cancel_futures=True)
     return passed + sum(play(scenario, world) for scenario in chosen if scenario.alone)
+
+
+def keep_what_is_left():
+    try:
+        stage.keep_logs("stage")
+    except Unmet:
+        say("        there is no cluster that could tell more")
 
 
 def step(what, does, *arguments):
@@ -116,10 +123,10 @@ def main():
         passed = play_all(chosen, store, 1 if options.one_by_one else AT_ONCE)
     except Unmet as failure:
         say(f"FAILED  {failure}")
-        try:
-            stage.keep_logs("stage")
-        except Unmet:
-            say("        there is no cluster that could tell more")
+        keep_what_is_left()
+    except SystemExit:
+        say("FAILED  this run was ended from outside")
+        keep_what_is_left()
     finally:
         if not (options.keep or options.as_is):
             stage.tear_down()

@@ -130,7 +130,7 @@ impl Lineages {
         let protected = looks.iter().filter(|look| look.judgement.is_protected()).map(|look| look.name.clone()).collect();
         let series = looks.iter().map(|look| {
             let (namespace, lineage) = look.name.clone();
-            let lag = look.judgement.lag.unwrap_or_default().as_secs_f64();
+            let lag = look.lag.unwrap_or_default().as_secs_f64();
             (metrics::Lineage { namespace, lineage }, lag, look.judgement.is_protected())
         });
         metrics.lineages(&mut self.series, series.collect());

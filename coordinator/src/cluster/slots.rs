@@ -68,6 +68,8 @@ pub(super) enum Ask {
 pub(super) enum News {
     /// It was granted its lineage and waits for a person's decision.
     Stuck(&'static str, String),
+    /// It looks at its disk and its log; what keeps it from that is no question.
+    Begins,
     /// It restores, captures, or ends.
     Goes,
     /// It has sealed its record.

@@ -76,8 +76,11 @@ impl Drop for PodUsher {
 fn news(live: &Live) -> Option<News> {
     match live.phase() {
         Phase::Unspecified => None,
-        // an agent that has just begun waits for nobody, and one that the store refuses for no decision
-        Phase::Waiting => refusal_in(&live.trouble).map(|(reason, message)| News::Stuck(reason, message.to_owned())),
+        // one that has just begun waits for nobody, and one that the store refuses for no decision
+        Phase::Waiting => Some(match refusal_in(&live.trouble) {
+            Some((reason, message)) => News::Stuck(reason, message.to_owned()),
+            None => News::Begins,
+        }),
         Phase::Ended => Some(News::Ended),
         Phase::Restoring | Phase::Seeding | Phase::Streaming | Phase::Ending => Some(News::Goes),
     }
@@ -94,8 +97,8 @@ mod tests {
         let diverged = "Diverged: state path data is older: choose";
         assert_eq!(of(Phase::Waiting, diverged), Some(News::Stuck("Diverged", "state path data is older: choose".to_owned())));
         assert_eq!(of(Phase::Waiting, "Unmarked: choose"), Some(News::Stuck("Unmarked", "choose".to_owned())));
-        assert_eq!(of(Phase::Waiting, ""), None, "it has just begun");
-        assert_eq!(of(Phase::Waiting, "StoreRefused: Diverged: 403"), None);
+        assert_eq!(of(Phase::Waiting, ""), Some(News::Begins));
+        assert_eq!(of(Phase::Waiting, "StoreRefused: Diverged: 403"), Some(News::Begins));
         assert_eq!(of(Phase::Restoring, diverged), Some(News::Goes));
         assert_eq!(of(Phase::Ended, ""), Some(News::Ended));
     }

@@ -284,3 +284,29 @@ async fn two_namespaces_never_have_one_history() {
     lab.member("other", "web-1", "o1");
     assert_eq!(lab.join("other", "web-1", "o1").await.lineage(), "default:statefulset/web/1");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_its_controller_lets_go_keeps_its_slot_while_it_lives() {
+    let mut lab = Lab::new().await;
+    let orphaned = json!({"metadata": {"ownerReferences": null}});
+    lab.deployment(1);
+    lab.replica("api-a", "a");
+    lab.member("shop", "web-0", "w0");
+    let (released, orphan) = (lab.join("shop", "api-a", "a").await, lab.join("shop", "web-0", "w0").await);
+    assert_eq!([released.lineage(), orphan.lineage()], ["default:deployment/api/0", "default:statefulset/web/0"]);
+    // a label that a ReplicaSet selects by was taken away; a StatefulSet was deleted without its pods
+    lab.change("shop", "api-a", orphaned.clone());
+    lab.change("shop", "web-0", orphaned);
+    lab.replica("api-b", "b");
+    let mut heir = lab.hello("shop", "api-b", "b").await;
+    heir.waits_for("NoFreeSlot").await;
+    // its successor has what it had, once it is gone
+    lab.gone("shop", "api-a");
+    assert_eq!(heir.welcomed().await.lineage(), "default:deployment/api/0");
+    // nor does the next leader take such a pod for one of nobody
+    lab.elect().await;
+    assert_eq!(lab.join("shop", "web-0", "w0").await.lineage(), "default:statefulset/web/0");
+    lab.gone("shop", "web-0");
+    lab.member("shop", "web-0", "w0-again");
+    assert_eq!(lab.join("shop", "web-0", "w0-again").await.lineage(), "default:statefulset/web/0");
+}

@@ -31,7 +31,7 @@ def digest(pod):
     return kubectl("exec", "-n", SPACE, pod, "-c", "scribe", "--", "sh", "-c", words, seconds=120)
 
 
-@scenario
+@scenario(alone=True)
 def memory_of_an_agent(store):
     """Within its limit an agent captures a big file and thousands of small ones, and its successor restores them; neither is restarted."""
     stage.namespace(SPACE, store, policies=[policy("kept")])

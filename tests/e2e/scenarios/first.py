@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A repository, a policy, a label: what everybody does first."""
 import stage
-from app import began_after, is_injected, log, lost, policy, ready_pods, the_one, uids, workload, written
+from app import began_after, is_injected, log, lost, policy, ready_pods, shown_lag, the_one, uids, workload, written
 from kube import apply, condition, get, kubectl, must, name_of, pods, say, until
 from scenario import scenario
 
@@ -66,9 +66,10 @@ def state_survives_a_killed_pod(store):
     must(len(ends) == 1 and began_after(SPACE, heir) == int(ends[0].split()[0]), f"{heir} did not begin after {pod}'s last line: {ends}")
     # and once more without any notice
     lines = written(SPACE, heir, began_after(SPACE, heir) + 20)
+    lag = shown_lag(lambda: stage.lineages(SPACE, "web"))
     kubectl("delete", "pod", "-n", SPACE, heir, "--grace-period=0", "--force", seconds=120)
     third = successor(lines[:-20])
-    say(f"          killed without notice: {lost(SPACE, third, lines, 15)} acknowledged lines lost")
+    say(f"          killed without notice: {lost(SPACE, third, lines, lag)} acknowledged lines lost, {lag} s of lag were shown")
 
 
 def successor(lines):

@@ -3,13 +3,11 @@
 from pathlib import Path
 
 import stage
-from app import began_after, log, lost, policy, the_one, workload, written
+from app import LINES, began_after, last_said, log, lost, policy, said, shown_lag, the_one, workload, written
 from kube import CLUSTER_LOGS, apply, cluster, get, is_ready, kubectl, must, name_of, pods, say, until
 from scenario import scenario
 
 SPACE = "nodes"
-# what the application writes in a second
-LINES = 5
 
 
 def pod_on(node, other, name, given="given", volume="none"):
@@ -30,9 +28,11 @@ def drained_node(store):
     stage.namespace(SPACE, store, policies=[policy("given", provision={"ephemeralVolume": {"size": "64Mi"}})])
     pod = pod_on("node2", "node1", "mover")
     lines = written(SPACE, pod, 10)
-    kubectl("drain", "node2", "--ignore-daemonsets", "--timeout=120s", seconds=150)
-    heir = the_one(SPACE, "mover", seconds=120)
-    kubectl("uncordon", "node2")
+    try:
+        kubectl("drain", "node2", "--ignore-daemonsets", "--timeout=120s", seconds=150)
+        heir = the_one(SPACE, "mover", seconds=120)
+    finally:
+        kubectl("uncordon", "node2")
     after = log(SPACE, heir)
     must(after[:len(lines)] == lines, "it has another history")
     must(any(line.endswith(f"{pod} end") for line in after), "its predecessor's last line is lost")
@@ -45,7 +45,8 @@ def lost_node(store):
     stage.namespace(SPACE, store, policies=[policy("given", provision={"ephemeralVolume": {"size": "64Mi"}})])
     pod = pod_on("node2", "node1", "exile")
     written(SPACE, pod, 20)
-    lag = until("a lag is shown", lambda: stage.lineages(SPACE, "exile")[0]["status"].get("lagSeconds"))
+    logs = Path(f"{CLUSTER_LOGS}/node2-pods/{SPACE}_{pod}_{get('pod', pod, SPACE)['metadata']['uid']}")
+    lag = shown_lag(lambda: stage.lineages(SPACE, "exile"))
     lines = log(SPACE, pod)
     cluster("node-kill", 2)
     heir = None
@@ -55,9 +56,10 @@ def lost_node(store):
             return found and is_ready(found[0]) and name_of(found[0])
 
         heir = until("a replacement is ready on node1", elsewhere, 150)
-        # the line that was being written when the lag began is one more
-        gone = lost(SPACE, heir, lines, lag * LINES + 1)
-        say(f"          {gone} acknowledged lines lost ({LINES} a second), {lag} s of lag were shown")
+        last = last_said(logs / "scribe")
+        must(last >= len(lines), f"its log ends with {last}, and {len(lines)} lines were there")
+        gone = lost(SPACE, heir, lines, lag, last)
+        say(f"          {gone} of {last} acknowledged lines lost ({LINES} a second), {lag} s of lag were shown")
     finally:
         cluster("node-start", 2)
     kubectl("delete", "deployment", "-n", SPACE, "exile", "--wait=false")
@@ -92,12 +94,3 @@ def believed_dead(store):
         cluster("node-start", 2)
         kubectl("uncordon", "node2")
     kubectl("delete", "deployment", "-n", SPACE, "ghost")
-
-
-def said(directory):
-    return "\n".join(file.read_text(errors="replace") for file in sorted(directory.glob("*.log")))
-
-
-def last_said(directory):
-    numbers = [line.split()[-1] for line in said(directory).splitlines() if line.split()[-1].isdigit()]
-    return int(numbers[-1]) if numbers else 0

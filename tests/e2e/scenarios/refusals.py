@@ -76,8 +76,10 @@ def label_of_a_running_pod(store):
     stage.namespace(SPACE, store, level="restricted", policies=[policy("kept"), policy("other")])
     apply(workload("Deployment", "marked", labels=LABEL), namespace=SPACE)
     pod = the_one(SPACE, "marked", seconds=180)
-    for what in ["holdfast.dev/policy-", "holdfast.dev/policy=other"]:
-        said = refused("label", "pod", "-n", SPACE, pod, what, "--overwrite")
+    until("it has its lineage", lambda: get("pod", pod, SPACE)["metadata"]["labels"].get("holdfast.dev/lineage"), 30)
+    for verb, what in [("label", "holdfast.dev/policy-"), ("label", "holdfast.dev/policy=other"), ("label", "holdfast.dev/lineage-"),
+                       ("label", "holdfast.dev/lineage=deployment-other-0"), ("annotate", "holdfast.dev/injected-")]:
+        said = refused(verb, "pod", "-n", SPACE, pod, what, "--overwrite")
         must("stays with a pod that has an agent" in said, f"{what}: {said}")
     status = {"metadata": {"labels": {"holdfast.dev/policy": None}}}
     said = refused("patch", "pod", "-n", SPACE, pod, "--subresource=status", "--type=merge", "-p", json.dumps(status))

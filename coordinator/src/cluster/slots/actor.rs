@@ -12,7 +12,7 @@ use crate::cluster::table::Unready;
 use crate::cluster::{ClusterConfig, Holds, Repositories, RepositoryKey, SlotView};
 use crate::status;
 use futures::StreamExt;
-use holdfast_core::slot::{Action, Event, Pod, PodId, Slot, Workload};
+use holdfast_core::slot::{Action, Event, Pod, PodId, Slot, Wish, Workload};
 use holdfast_proto::problem::Reason;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -259,7 +259,10 @@ impl Actor {
                     self.begin();
                 }
             }
-            Sight::Pod(uid, Some(facts)) => {
+            Sight::Pod(uid, Some(mut facts)) => {
+                if let Some(before) = self.pods.get(&uid) {
+                    facts.stay(&before.workload, before.wish.as_ref());
+                }
                 let is_new = self.pods.insert(uid.clone(), facts).is_none();
                 if !early {
                     self.show(&uid);
@@ -305,6 +308,13 @@ impl Actor {
 
     /// Everything there is has been told: what stands written is taken over.
     fn begin(&mut self) {
+        let held: HashMap<&String, &RecordFacts> =
+            self.records.values().filter_map(|record| Some((record.holder.as_ref()?, record))).collect();
+        for (uid, facts) in &mut self.pods {
+            if let Some(record) = held.get(uid) {
+                facts.stay(&record.workload, Some(&Wish::Named(record.slot.clone())));
+            }
+        }
         for uid in self.pods.keys().cloned().collect::<Vec<_>>() {
             self.show(&uid);
         }

@@ -83,6 +83,13 @@ impl PodFacts {
         Some(Self { name, workload, policy, wish, label, life, node, patience: grace.min(PATIENCE_MAX) + SILENCE })
     }
 
+    /// Whoever owns it now, it stays with the workload whose slot it has: a controller that lets a pod go, or is deleted without it, ends no writer.
+    pub(super) fn stay(&mut self, workload: &WorkloadKey, wish: Option<&Wish>) {
+        if self.workload != *workload && self.workload.namespace == workload.namespace {
+            (self.workload, self.wish) = (workload.clone(), wish.cloned());
+        }
+    }
+
     /// The slot that it says it had.
     pub(super) fn had(&self, record: Option<&RecordFacts>) -> Option<Slot> {
         let label = self.label.as_ref()?;

@@ -295,6 +295,7 @@ impl Actor {
                     self.chosen(&record);
                 }
             }
+            News::Begins => guest.waiting = None,
             News::Goes => {
                 guest.waiting = None;
                 if guest.carried.take().is_some() {
