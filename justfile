@@ -36,6 +36,11 @@ e2e *arguments:
     .ci/run --needs e2e
     tests/e2e/run.py {{arguments}}
 
+# Databases as Debian has them: frozen under load, restored, checked; as root, which installs those that are missing
+databases *arguments:
+    .ci/run --needs databases
+    tests/databases/run.py {{arguments}}
+
 # All that CI does; or only the named steps
 ci *steps:
     .ci/run {{steps}}

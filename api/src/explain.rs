@@ -140,7 +140,7 @@ fn rests(policy: &Policy, page: &mut Page) {
     match &consistency.quiesce {
         Quiesce::Nothing => {
             page.line("The application is never brought to rest: files that are written all the time make fuzzy checkpoints,");
-            page.line("and a snapshot holds every replica as a loss of power would leave it.");
+            page.line("and a snapshot holds each of them as it was when it was read, some earlier, some later.");
             return;
         }
         Quiesce::Freeze => {

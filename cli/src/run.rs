@@ -40,7 +40,7 @@ pub(crate) struct RunArgs {
     /// What is not
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
-    /// An automatic restore may take a checkpoint during whose capture something changed: for programs that survive a power cut
+    /// An automatic restore may take a checkpoint during whose capture something changed: its files may be of different moments
     #[arg(long)]
     accept_fuzzy: bool,
     /// Take the lineage over from a holder that didn't close it, or from another machine
