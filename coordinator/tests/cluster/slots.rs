@@ -233,7 +233,7 @@ async fn a_disk_that_differs_waits_for_a_person() {
     lab.member("shop", "web-0", "w0");
     let mut agent = lab.join("shop", "web-0", "w0").await;
     assert_eq!(agent.welcome.start, 0);
-    agent.report(Phase::Waiting, "the disk is older than the repository").await;
+    agent.report(Phase::Waiting, "Diverged: the disk is older than the repository").await;
     let stuck = |rows: &Arc<Vec<holdfast_coordinator::cluster::SlotView>>| {
         rows.iter().any(|row| row.waiting.as_ref().is_some_and(|(_, waiting)| waiting.reason == "Diverged"))
     };
