@@ -40,6 +40,12 @@ pub const CHOOSE: &str = "holdfast.dev/choose";
 /// Label of the coordinator's pod that leads: its Service sends agents there.
 pub const LEADER: &str = "holdfast.dev/leader";
 
+/// Label of what the coordinator has the API server try to create, to learn whether it reaches the webhook: a word that nobody else knows.
+pub const PROBE: &str = "holdfast.dev/probe";
+
+/// Annotation by which the webhook answers a probe: its word.
+pub const PROBED: &str = "holdfast.dev/probed";
+
 /// The name of the agent's container.
 pub const AGENT_CONTAINER: &str = "holdfast-agent";
 
@@ -55,8 +61,22 @@ mod tests {
 
     #[test]
     fn keys_are_ours_and_fit_kubernetes() {
-        let keys =
-            [POLICY, LINEAGE, SNAPSHOT, SCHEDULED_BY, RESTORE, CARRIED, SURGE, INJECTED, POLICY_DIGEST, INJECT, CHOOSE, LEADER];
+        let keys = [
+            POLICY,
+            LINEAGE,
+            SNAPSHOT,
+            SCHEDULED_BY,
+            RESTORE,
+            CARRIED,
+            SURGE,
+            INJECTED,
+            POLICY_DIGEST,
+            INJECT,
+            CHOOSE,
+            LEADER,
+            PROBE,
+            PROBED,
+        ];
         for (index, key) in keys.iter().enumerate() {
             let name = key.strip_prefix("holdfast.dev/").expect("our prefix");
             assert!(name.len() <= 63 && name.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{key}");

@@ -21,6 +21,7 @@
 //!     restores      StateRestores are carried out (once: what both have in common)
 //!     sweep         the look at everything: audit, lineages, policies, and what their statuses say
 //!     verify        lineages are read back
+//!     probe         whether the API server reaches the webhook
 //!     gates, events, conditions, metrics, http    what is told
 //! ```
 //!
@@ -50,6 +51,7 @@ mod once;
 mod pauses;
 mod pki;
 mod policies;
+mod probe;
 mod process;
 mod replicas;
 mod repositories;

@@ -223,3 +223,34 @@ fn no_certificate_is_applied() -> Result<()> {
     ensure!(of_kind(&objects, "Secret").is_empty(), "a Secret would be written anew by every apply");
     Ok(())
 }
+
+/// The probe goes the way that pods go, and nothing but the coordinator's own ConfigMaps goes with it.
+#[test]
+fn the_probe_goes_where_pods_go_and_takes_nothing_along() -> Result<()> {
+    let objects = objects()?;
+    let configurations = of_kind(&objects, "MutatingWebhookConfiguration");
+    let entries = list_at(configurations.first().context("a configuration")?, "/webhooks");
+    let entry = |name: &str| entries.iter().find(|entry| entry["name"] == name).with_context(|| format!("no entry {name}"));
+    let (probe, pods) = (entry("probe.holdfast.dev")?, entry("pods.holdfast.dev")?);
+    // what keeps the API server from pods' path keeps it from the probe's, and it is as patient with both
+    for same in ["/clientConfig/service/name", "/clientConfig/service/namespace", "/clientConfig/service/port", "/timeoutSeconds"]
+    {
+        ensure!(
+            !at(probe, same).is_null() && at(probe, same) == at(pods, same),
+            "{same}: {} {}",
+            at(probe, same),
+            at(pods, same)
+        );
+    }
+    ensure!(text_at(probe, "/clientConfig/service/path") == "/mutate/probe", "{probe}");
+    // with Ignore, nobody would say why it was not reached
+    ensure!(probe["failurePolicy"] == "Fail" && probe["sideEffects"] == "None", "{probe}");
+    let rule = serde_json::json!([{ "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"],
+        "scope": "Namespaced" }]);
+    ensure!(probe["rules"] == rule, "{}", probe["rules"]);
+    let labelled = serde_json::json!({ "matchExpressions": [{ "key": "holdfast.dev/probe", "operator": "Exists" }] });
+    ensure!(probe["objectSelector"] == labelled, "{}", probe["objectSelector"]);
+    let place = serde_json::json!({ "matchExpressions": [{ "key": "kubernetes.io/metadata.name", "operator": "In", "values": [NAMESPACE] }] });
+    ensure!(probe["namespaceSelector"] == place, "{}", probe["namespaceSelector"]);
+    Ok(())
+}

@@ -6,6 +6,7 @@ use crate::around::Settings;
 use crate::caches::Caches;
 use crate::metrics::Metrics;
 use crate::pod::{self, Decision};
+use crate::probe;
 use crate::reason::{Refusal, Skip};
 use crate::review::{self, Answer, Request, ReviewError};
 use crate::workload::{self, Change};
@@ -13,13 +14,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
-/// Which of the two webhooks was called.
+/// Which of the webhooks was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Webhook {
     /// Pods.
     Pods,
     /// Workloads.
     Workloads,
+    /// Whether there is an answer at all.
+    Probe,
 }
 
 impl Webhook {
@@ -27,6 +30,7 @@ impl Webhook {
         match self {
             Self::Pods => "pods",
             Self::Workloads => "workloads",
+            Self::Probe => "probe",
         }
     }
 }
@@ -85,6 +89,7 @@ impl Desk {
         let decided = catch_unwind(AssertUnwindSafe(|| match webhook {
             Webhook::Pods => self.pod(request),
             Webhook::Workloads => self.workload(request),
+            Webhook::Probe => self.probe(request),
         }));
         decided.ok()
     }
@@ -116,6 +121,16 @@ impl Desk {
         }
         let around = self.caches.around(namespace, change.policy().unwrap_or_default());
         workload::decide(&change, &around, &self.settings)
+    }
+
+    /// Answered from the question alone: whoever is not ready isn't asked.
+    fn probe(&self, request: &Request) -> Decision {
+        let is_map = request.kind.kind == "ConfigMap" && request.kind.group.is_empty();
+        let is_ours = request.operation == "CREATE" && request.namespace == self.settings.own_namespace;
+        match (&request.object, is_map && is_ours, part(request)) {
+            (Some(object), true, None) => probe::decide(object),
+            _ => Decision::Skip(Skip::NotHandled),
+        }
     }
 }
 

@@ -63,6 +63,7 @@ pub fn admission(desk: Desk) -> Router {
     Router::new()
         .route("/mutate/pods", post(|State(desk): State<Desk>, body: Bytes| answer(desk, Webhook::Pods, body)))
         .route("/mutate/workloads", post(|State(desk): State<Desk>, body: Bytes| answer(desk, Webhook::Workloads, body)))
+        .route("/mutate/probe", post(|State(desk): State<Desk>, body: Bytes| answer(desk, Webhook::Probe, body)))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn(in_time))
         .layer(GlobalConcurrencyLimitLayer::new(AT_ONCE))

@@ -11,6 +11,7 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// A kind of object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -56,6 +57,9 @@ pub(crate) struct Deleted {
 
 type Level = Gauge<f64, AtomicU64>;
 
+/// Of what may be unknown: then there is no series at all.
+type Unlabelled = [(&'static str, &'static str); 0];
+
 /// All metrics; clones are the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
@@ -72,6 +76,8 @@ pub(crate) struct Metrics {
     snapshots: Family<Reason, Counter>,
     restores: Family<Reason, Counter>,
     certificates: Family<Reason, Counter>,
+    webhook: Family<Unlabelled, Gauge>,
+    webhook_probe: Family<Unlabelled, Level>,
     collections: Family<Collection, Counter>,
     deleted_objects: Family<Deleted, Counter>,
     deleted_bytes: Family<Deleted, Counter>,
@@ -94,6 +100,8 @@ impl Default for Metrics {
             snapshots: Family::default(),
             restores: Family::default(),
             certificates: Family::default(),
+            webhook: Family::default(),
+            webhook_probe: Family::default(),
             collections: Family::default(),
             deleted_objects: Family::default(),
             deleted_bytes: Family::default(),
@@ -127,6 +135,10 @@ impl Default for Metrics {
         registry.register("snapshots", "StateSnapshots that were taken, or failed, by reason", metrics.snapshots.clone());
         registry.register("restores", "StateRestores that were carried out, or failed, by reason", metrics.restores.clone());
         registry.register("certificate_turns", "Looks at the certificates, by how they ended", metrics.certificates.clone());
+        let about = "1 while the API server reaches the webhook, 0 while it can't; absent while that is not known";
+        registry.register("webhook_reachable", about, metrics.webhook.clone());
+        let about = "Time that the last attempt to reach the webhook took";
+        registry.register_with_unit("webhook_probe", about, Unit::Seconds, metrics.webhook_probe.clone());
         registry.register("collections", "Collections of a repository, by how they ended", metrics.collections.clone());
         let about = "Objects of a repository that a collection deleted, by reason";
         registry.register("deleted_objects", about, metrics.deleted_objects.clone());
@@ -169,6 +181,9 @@ impl Metrics {
     /// Whether this process leads.
     pub(crate) fn leads(&self, leads: bool) {
         self.leads.set(leads.into());
+        if !leads {
+            self.webhook(None);
+        }
     }
 
     /// How many agents have a session.
@@ -229,6 +244,17 @@ impl Metrics {
     /// The certificates were looked after.
     pub(crate) fn certificates(&self, ended: &'static str) {
         self.certificates.get_or_create(&Reason { reason: ended.to_owned() }).inc();
+    }
+
+    /// Whether the API server reaches the webhook, and how long it took to find that out; `None`: it is not known.
+    pub(crate) fn webhook(&self, found: Option<(bool, Duration)>) {
+        let Some((reachable, took)) = found else {
+            self.webhook.clear();
+            self.webhook_probe.clear();
+            return;
+        };
+        self.webhook.get_or_create_owned(&[]).set(reachable.into());
+        self.webhook_probe.get_or_create_owned(&[]).set(took.as_secs_f64());
     }
 
     /// A collection has ended.

@@ -2,6 +2,7 @@
 //! StatePolicies: checked again, since whoever stored them may have had no rules to refuse them, and told how their pods are.
 
 use super::conditions::{self, Saying, Truth};
+use super::probe::Trouble;
 use super::table::Unready;
 use holdfast_api::{StatePolicy, StatePolicyStatus};
 use holdfast_core::policy::Severity;
@@ -32,6 +33,8 @@ pub(crate) struct Facts {
     pub(crate) protected: usize,
     /// Those without an agent, by name.
     pub(crate) unguarded: Vec<String>,
+    /// Why no new ones can be made.
+    pub(crate) webhook: Trouble,
 }
 
 /// Within which changes are durable under a policy.
@@ -76,6 +79,10 @@ fn ready(policy: &StatePolicy, facts: &Facts) -> (Truth, &'static str, String) {
         let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
         let message = format!("pods run without an agent: {}{more}; delete them, so that they are made again", first.join(", "));
         return (Truth::False, "Unprotected", message);
+    }
+    if let Some(words) = &facts.webhook {
+        let message = format!("new pods are refused: the API server can't reach the webhook: {words}");
+        return (Truth::False, "WebhookUnreachable", message);
     }
     match (facts.replicas, facts.protected) {
         (0, _) => (Truth::True, "NoReplicas", "no pod bears its label".to_owned()),
@@ -132,7 +139,7 @@ mod tests {
 
     fn facts(replicas: usize, protected: usize, unguarded: &[&str]) -> Facts {
         let unguarded = unguarded.iter().map(|name| (*name).to_owned()).collect();
-        Facts { repository: Ok(()), replicas, protected, unguarded }
+        Facts { repository: Ok(()), replicas, protected, unguarded, webhook: None }
     }
 
     fn said(policy: &StatePolicy, facts: &Facts) -> Vec<(&'static str, Truth, &'static str)> {
@@ -146,6 +153,10 @@ mod tests {
         assert_eq!(ready(&facts(3, 3, &[])), ("Ready", Truth::True, "Protected"));
         assert_eq!(ready(&facts(3, 2, &[])), ("Ready", Truth::False, "ReplicasNotProtected"));
         assert_eq!(ready(&facts(3, 2, &["web-1"])), ("Ready", Truth::False, "Unprotected"));
+        let refused = |facts: Facts| Facts { webhook: Some("no route to host".into()), ..facts };
+        assert_eq!(ready(&refused(facts(3, 3, &[]))), ("Ready", Truth::False, "WebhookUnreachable"));
+        assert_eq!(ready(&refused(facts(3, 2, &["web-1"]))), ("Ready", Truth::False, "Unprotected"));
+        assert!(judge(&usable(), &refused(facts(0, 0, &[])))[1].message.ends_with("can't reach the webhook: no route to host"));
         let away = Facts { repository: Err(Unready::Away("no answer".to_owned())), ..facts(3, 2, &["web-1"]) };
         assert_eq!(ready(&away), ("Ready", Truth::False, "RepositoryNotReady"));
         assert_eq!(ready(&Facts { repository: Err(Unready::Missing), ..away }), ("Ready", Truth::False, "RepositoryMissing"));

@@ -39,6 +39,9 @@ pub struct Settings {
     /// Each lineage's newest checkpoint is read back so often, in seconds: all its data is fetched from the store. 0: never
     #[arg(long, env = "HOLDFAST_VERIFY_SECONDS", value_name = "SECONDS", default_value_t = 86_400)]
     pub verify_seconds: u64,
+    /// Whether the API server reaches the webhook is tried this often, in seconds. 0: never
+    #[arg(long, env = "HOLDFAST_PROBE_SECONDS", value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub probe_seconds: u64,
     /// What is logged, as for the variable RUST_LOG
     #[arg(long, env = "HOLDFAST_LOG", value_name = "FILTER", default_value = "info,kube=warn,hyper=warn,tower=warn")]
     pub log: String,
@@ -56,6 +59,11 @@ impl Settings {
     /// How often to collect; `None`: never.
     pub(crate) fn collecting(&self) -> Option<Duration> {
         (self.collect_every > 0).then(|| Duration::from_mins(self.collect_every))
+    }
+
+    /// How often to try whether the API server reaches the webhook; `None`: never.
+    pub(crate) fn probing(&self) -> Option<Duration> {
+        (self.probe_seconds > 0).then(|| Duration::from_secs(self.probe_seconds))
     }
 }
 

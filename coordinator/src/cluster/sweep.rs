@@ -7,6 +7,7 @@ use super::leading::Leading;
 use super::lineages::{Lineages, Name, PodFacts, Sources};
 use super::metrics::{Policy, Swept};
 use super::policies;
+use super::probe::Trouble;
 use super::verify::Findings;
 use super::watched::Bell;
 use super::{Repositories, RepositoryKey, SlotView};
@@ -36,6 +37,7 @@ struct Sweep {
     with: Leading,
     slots: watch::Receiver<Arc<Vec<SlotView>>>,
     verified: watch::Receiver<Findings>,
+    webhook: watch::Receiver<Trouble>,
 }
 
 /// What is remembered between looks.
@@ -54,11 +56,12 @@ pub(crate) async fn run(
     with: Leading,
     slots: watch::Receiver<Arc<Vec<SlotView>>>,
     verified: watch::Receiver<Findings>,
+    webhook: watch::Receiver<Trouble>,
     bell: Bell,
 ) {
     with.objects.listed().await;
     tried(with.repositories.clone(), TRIED_WITHIN).await;
-    let sweep = Sweep { with, slots, verified };
+    let sweep = Sweep { with, slots, verified, webhook };
     let mut memory = Memory::default();
     loop {
         sweep.look(&mut memory).await;
@@ -154,7 +157,7 @@ impl Sweep {
         let names: HashSet<Name> =
             policies.iter().map(|policy| (policy.namespace().unwrap_or_default(), policy.name_any())).collect();
         memory.failed.retain(|name, _| names.contains(name));
-        let counts = self.replicas(protected);
+        let (counts, webhook) = (self.replicas(protected), self.webhook.borrow().clone());
         let due = policies.into_iter().filter_map(|object| {
             let name = (object.namespace().unwrap_or_default(), object.name_any());
             let waits = memory.failed.get(&name).is_some_and(|(_, until)| now < *until);
@@ -165,6 +168,7 @@ impl Sweep {
                 replicas,
                 protected,
                 unguarded: unguarded.get(&name).cloned().unwrap_or_default(),
+                webhook: webhook.clone(),
             };
             (!waits).then_some((name, object, facts))
         });

@@ -13,7 +13,7 @@ use super::repositories::{self, open};
 use super::restores::{self, held::Held};
 use super::settings::Settings;
 use super::watched::{Bell, follow};
-use super::{Cluster, ClusterConfig, Holds, Repositories, gates, snapshots, sweep, verify};
+use super::{Cluster, ClusterConfig, Holds, Repositories, gates, probe, snapshots, sweep, verify};
 use crate::clock::Clock;
 use anyhow::Context;
 use holdfast_core::id::OwnerId;
@@ -89,7 +89,8 @@ pub(crate) async fn run(term: Term, stop: CancellationToken) -> anyhow::Result<(
     let (found, findings) = watch::channel(verify::Findings::default());
     let verifying = verify::run(leading.clone(), Duration::from_secs(term.settings.verify_seconds), found, stop.clone());
     watches.spawn(verifying);
-    let sweeping = sweep::run(leading.clone(), cluster.slots(), findings, bells.sweep.clone());
+    let webhook = term.probe(leading.clone(), &mut tasks, &stop);
+    let sweeping = sweep::run(leading.clone(), cluster.slots(), findings, webhook, bells.sweep.clone());
     let restoring = restores::Context {
         with: leading.clone(),
         system: term.settings.namespace.clone(),
@@ -239,6 +240,25 @@ impl Term {
             stop.run_until_cancelled(collecting::run(collecting)).await;
             Ok(())
         });
+    }
+
+    /// What tries whether the API server reaches the webhook; what is returned says why it doesn't.
+    fn probe(
+        &self,
+        with: Leading,
+        tasks: &mut JoinSet<anyhow::Result<()>>,
+        stop: &CancellationToken,
+    ) -> watch::Receiver<probe::Trouble> {
+        let (told, trouble) = watch::channel(probe::Trouble::default());
+        if let Some(every) = self.settings.probing() {
+            let probing = probe::run(with, self.settings.namespace.clone(), every, told);
+            let stop = stop.clone();
+            tasks.spawn(async move {
+                stop.run_until_cancelled(probing).await;
+                Ok(())
+            });
+        }
+        trouble
     }
 }
 

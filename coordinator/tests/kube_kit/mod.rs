@@ -155,6 +155,8 @@ impl ApiServer {
             ("GET", true) if query.watch => return self.watch(place, query),
             ("GET", true) => Ok(self.listing(place, query)),
             ("GET", false) => self.inner().store.get(&key).cloned().ok_or_else(|| not_found(&key)),
+            // everything but storing it
+            ("POST", true) if query.dry_run => Ok(body),
             ("POST", true) => self.inner().store.create(&place.plural, &place.namespace, body),
             ("PUT", false) => self.inner().store.update(&key, body, &place.sub),
             ("PATCH", false) => {
@@ -255,6 +257,7 @@ impl Place {
 #[derive(Debug, Clone, Default)]
 struct Query {
     watch: bool,
+    dry_run: bool,
     since: u64,
     labels: Vec<(String, Option<String>)>,
     name: Option<String>,
@@ -267,6 +270,7 @@ impl Query {
             let value = value.replace("%2F", "/").replace("%3D", "=").replace("%2C", ",").replace('+', " ");
             match key {
                 "watch" => found.watch = value == "true" || value == "1",
+                "dryRun" => found.dry_run = value == "All",
                 "resourceVersion" => found.since = value.parse().unwrap_or(0),
                 "labelSelector" => {
                     let pair = |term: &str| match term.split_once('=') {

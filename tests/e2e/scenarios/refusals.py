@@ -4,7 +4,7 @@ import json
 
 import stage
 from app import began_after, log, policy, template, the_one, workload, written
-from kube import apply, get, items, kubectl, must, pods, refused, say, until
+from kube import apply, condition, get, items, kubectl, must, name_of, pods, refused, say, until
 from scenario import scenario
 
 SPACE = "strict"
@@ -38,10 +38,29 @@ def unknown_policy(store):
     must("nobody-wrote-this" in said, f"it does not say which policy: {said}")
 
 
+def told_of_webhook(reason):
+    """The Events on the webhook's Deployment with a reason, by name."""
+    found = [event for event in items("events", stage.SYSTEM) if event["reason"] == reason]
+    return {name_of(event): event for event in found if (event["involvedObject"]["kind"], event["involvedObject"]["name"]) == ("Deployment", "holdfast-webhook")}
+
+
+def reachable():
+    """What the leading coordinator's metrics say of the webhook; none, while it says nothing."""
+    text = kubectl("get", "--raw", f"/api/v1/namespaces/{stage.SYSTEM}/pods/{stage.leader()}:8080/proxy/metrics")
+    lines = [line.split() for line in text.splitlines() if line.startswith("holdfast_coordinator_webhook_reachable")]
+    return lines[0][-1] if lines else None
+
+
 @scenario(alone=True)
 def webhook_away(store):
-    """While no webhook answers, labelled pods are refused, others are not; what runs unprotected is reported within a minute."""
+    """While no webhook answers, labelled pods are refused, others are not; that, and what runs unprotected, is reported within a minute."""
     stage.namespace(SPACE, store, level="restricted", policies=[policy("kept")])
+    until("the webhook is known to be reachable", lambda: reachable() == "1", 60)
+    before = {reason: set(told_of_webhook(reason)) for reason in ["WebhookUnreachable", "WebhookReachable"]}
+
+    def told(reason):
+        return [event for name, event in told_of_webhook(reason).items() if name not in before[reason]]
+
     kubectl("scale", "deployment", "-n", stage.SYSTEM, "holdfast-webhook", "--replicas=0")
     until("no webhook is left", lambda: not pods(stage.SYSTEM, "app.kubernetes.io/name=holdfast-webhook", ending=True))
     try:
@@ -63,9 +82,18 @@ def webhook_away(store):
 
         event = until("the workload that nobody protects is reported", reported, 60)[0]
         say(f"          {event['reason']}: {event['message']}")
+        # every 10 s here, and after a failure sooner; three in a row are told
+        event = until("that the API server can't reach the webhook is told", lambda: told("WebhookUnreachable"), 30)[0]
+        say(f"          {event['reason']}: {event['message']}")
+        must(event["type"] == "Warning" and "can't reach the webhook: failed to call webhook" in event["message"], f"{event}")
+        must(reachable() == "0", f"the metric says {reachable()}")
+        until("the policy says so", lambda: condition(get("statepolicy", "kept", SPACE), "Ready").get("reason") == "WebhookUnreachable", 20)
     finally:
         kubectl("scale", "deployment", "-n", stage.SYSTEM, "holdfast-webhook", "--replicas=2")
         kubectl("rollout", "status", "-n", stage.SYSTEM, "deployment/holdfast-webhook", "--timeout=120s", seconds=130)
+    event = until("that the webhook is reachable again is told", lambda: told("WebhookReachable"), 30)[0]
+    say(f"          {event['reason']}: {event['message']}")
+    must(event["type"] == "Normal" and reachable() == "1", f"{event}; the metric says {reachable()}")
     kubectl("delete", "deployment", "-n", SPACE, "naked")
     kubectl("delete", "pod", "-n", SPACE, "plain", seconds=120)
 

@@ -143,11 +143,14 @@ fn what_is_left_alone_is_left_alone_by_both() {
 fn the_configuration_asks_about_what_it_should() {
     let documents = documents("mutating.yaml");
     let webhooks = list(&documents[0]["webhooks"]);
-    assert_eq!(kit::names(&documents[0]["webhooks"]), ["pods.holdfast.dev", "workloads.holdfast.dev"]);
+    assert_eq!(kit::names(&documents[0]["webhooks"]), ["pods.holdfast.dev", "workloads.holdfast.dev", "probe.holdfast.dev"]);
     for webhook in webhooks {
         assert!(webhook["clientConfig"].get("caBundle").is_none(), "to apply it again would take the bundle away");
-        assert_eq!((&webhook["sideEffects"], &webhook["reinvocationPolicy"]), (&json!("None"), &json!("IfNeeded")));
+        assert_eq!(webhook["sideEffects"], "None");
         assert!(webhook["timeoutSeconds"].as_u64().is_some_and(|seconds| seconds <= 5));
+    }
+    for webhook in &webhooks[..2] {
+        assert_eq!(webhook["reinvocationPolicy"], "IfNeeded");
         let excluded = &webhook["namespaceSelector"]["matchExpressions"][0];
         assert_eq!(excluded["values"], json!(["kube-system", "holdfast-system"]));
     }

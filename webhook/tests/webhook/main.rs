@@ -7,6 +7,7 @@ mod documents;
 mod final_check;
 mod kit;
 mod pods;
+mod probes;
 mod properties;
 mod reinvoked;
 mod served;
