@@ -21,6 +21,7 @@
 //!     restores      StateRestores are carried out (once: what both have in common)
 //!     sweep         the look at everything: audit, lineages, policies, and what their statuses say
 //!     verify        lineages are read back
+//!     upgrade       agents of running pods get the image of new ones
 //!     gates, events, conditions, metrics, http    what is told
 //! ```
 //!
@@ -62,6 +63,7 @@ mod snapshots;
 mod sweep;
 mod table;
 mod term;
+mod upgrade;
 mod verify;
 mod waiting;
 mod watched;
