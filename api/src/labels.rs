@@ -37,6 +37,9 @@ pub const INJECT: &str = "holdfast.dev/inject";
 /// disagree (`adopt-disk`, `prefer-store`). It is taken away once it was followed.
 pub const CHOOSE: &str = "holdfast.dev/choose";
 
+/// Annotation of a pod whose agent was given another image and is not known to be back: which, instead of which, and since when, as JSON.
+pub const AGENT_UPGRADE: &str = "holdfast.dev/agent-upgrade";
+
 /// Label of the coordinator's pod that leads: its Service sends agents there.
 pub const LEADER: &str = "holdfast.dev/leader";
 
@@ -76,6 +79,7 @@ mod tests {
             LEADER,
             PROBE,
             PROBED,
+            AGENT_UPGRADE,
         ];
         for (index, key) in keys.iter().enumerate() {
             let name = key.strip_prefix("holdfast.dev/").expect("our prefix");

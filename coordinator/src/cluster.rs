@@ -22,6 +22,7 @@
 //!     sweep         the look at everything: audit, lineages, policies, and what their statuses say
 //!     verify        lineages are read back
 //!     probe         whether the API server reaches the webhook
+//!     upgrade       agents of running pods get the image of new ones
 //!     gates, events, conditions, metrics, http    what is told
 //! ```
 //!
@@ -64,6 +65,7 @@ mod snapshots;
 mod sweep;
 mod table;
 mod term;
+mod upgrade;
 mod verify;
 mod waiting;
 mod watched;

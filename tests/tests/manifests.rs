@@ -208,6 +208,30 @@ fn ports_and_images_are_those_of_the_programs() -> Result<()> {
     Ok(())
 }
 
+/// The webhook adds it to new pods, and the coordinator reads it there for those that run: a second place could say something else.
+#[test]
+fn the_agents_image_stands_in_one_place() -> Result<()> {
+    let objects = objects()?;
+    let mut told = Vec::new();
+    for deployment in of_kind(&objects, "Deployment") {
+        for container in list_at(deployment, "/spec/template/spec/containers") {
+            let variables = list_at(container, "/env").iter().filter(|variable| variable["name"] == "HOLDFAST_AGENT_IMAGE");
+            told.extend(variables.map(|variable| (text_at(deployment, "/metadata/name"), text_at(variable, "/value"))));
+            ensure!(at(container, "/args").is_null(), "an argument would go before the variable: {container}");
+        }
+    }
+    ensure!(told.len() == 1 && told[0].0 == "holdfast-webhook" && !told[0].1.is_empty(), "{told:?}");
+    let component: Value =
+        serde_saphyr::from_str(&project::read(Path::new("deploy/components/local-images/kustomization.yaml"))?)?;
+    let patched: Vec<&str> = list_at(&component, "/patches")
+        .iter()
+        .filter(|patch| text_at(patch, "/patch").contains("HOLDFAST_AGENT_IMAGE"))
+        .map(|patch| text_at(patch, "/target/name"))
+        .collect();
+    ensure!(patched == ["holdfast-webhook"], "{patched:?}");
+    Ok(())
+}
+
 /// The authority is made in the cluster: an apply that wrote one, or an empty one, would cut the API server off from the webhook.
 #[test]
 fn no_certificate_is_applied() -> Result<()> {

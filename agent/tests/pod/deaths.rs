@@ -57,6 +57,30 @@ async fn a_restart_beside_a_running_application_restores_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_of_another_image_goes_on_beside_the_application() {
+    let mut world = World::new().await;
+    let pod = world.pod();
+    let agent = pod.agent();
+    assert!(pod.gate().ended().await.success());
+    fs::write(world.file("kept"), b"one").expect("a file");
+    fs::write(world.file("gone"), b"one").expect("a file");
+    world.caught_up().await;
+    // a node restarts its container: the notice, and the signal
+    pod.stopping().await;
+    assert!(agent.term().await.success());
+    assert!(pod.receipt().sealed);
+    fs::write(world.file("kept"), b"two, while there is no agent").expect("a file");
+    fs::remove_file(world.file("gone")).expect("removed");
+    let state = world.state();
+    let agent = pod.agent();
+    assert!(pod.gate().ended().await.success());
+    world.caught_up().await;
+    assert_eq!(world.state(), state, "nobody but the application writes");
+    assert!(agent.term().await.success());
+    assert_eq!(world.restored(0).await, state);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restore_that_was_cut_short_is_done_again() {
     let mut world = World::new().await;
     let pod = world.pod();

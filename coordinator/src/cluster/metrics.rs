@@ -70,6 +70,7 @@ pub(crate) struct Metrics {
     lag: Family<Lineage, Level>,
     protected: Family<Lineage, Gauge>,
     unguarded: Family<Policy, Gauge>,
+    outdated: Gauge,
     errors: Family<Kind, Counter>,
     not_understood: Family<Kind, Counter>,
     events_dropped: Counter,
@@ -94,6 +95,7 @@ impl Default for Metrics {
             lag: Family::default(),
             protected: Family::default(),
             unguarded: Family::default(),
+            outdated: Gauge::default(),
             errors: Family::default(),
             not_understood: Family::default(),
             events_dropped: Counter::default(),
@@ -125,6 +127,8 @@ impl Default for Metrics {
             "Running pods with a policy's label and without its agent",
             metrics.unguarded.clone(),
         );
+        let about = "Running pods whose agent is of another image than new pods get";
+        registry.register("outdated_agents", about, metrics.outdated.clone());
         registry.register("reconcile_errors", "Objects that could not be looked after, by kind", metrics.errors.clone());
         registry.register(
             "objects_not_understood",
@@ -214,6 +218,11 @@ impl Metrics {
         before.0 = set_all(&self.unguarded, &before.0, now, |gauge, count| {
             gauge.set(count);
         });
+    }
+
+    /// Running pods whose agent is of another image than new pods get.
+    pub(crate) fn outdated_agents(&self, agents: usize) {
+        self.outdated.set(i64::try_from(agents).unwrap_or(i64::MAX));
     }
 
     /// An object could not be looked after.

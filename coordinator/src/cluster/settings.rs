@@ -42,6 +42,9 @@ pub struct Settings {
     /// Whether the API server reaches the webhook is tried this often, in seconds. 0: never
     #[arg(long, env = "HOLDFAST_PROBE_SECONDS", value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub probe_seconds: u64,
+    /// When the webhook adds another image of the agent to new pods, the agents of running ones are brought to it, so many at once. 0: never
+    #[arg(long, env = "HOLDFAST_UPGRADE_AT_ONCE", value_name = "AGENTS", default_value_t = 5, value_parser = clap::value_parser!(u16).range(0..=100))]
+    pub upgrade_at_once: u16,
     /// What is logged, as for the variable RUST_LOG
     #[arg(long, env = "HOLDFAST_LOG", value_name = "FILTER", default_value = "info,kube=warn,hyper=warn,tower=warn")]
     pub log: String,

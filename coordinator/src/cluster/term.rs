@@ -12,6 +12,7 @@ use super::pki::{AUTHORITY, Names, Now, Pki, Shown};
 use super::repositories::{self, open};
 use super::restores::{self, held::Held};
 use super::settings::Settings;
+use super::upgrade::{self, Upgrade};
 use super::watched::{Bell, follow};
 use super::{Cluster, ClusterConfig, Holds, Repositories, gates, probe, snapshots, sweep, verify};
 use crate::clock::Clock;
@@ -85,6 +86,7 @@ pub(crate) async fn run(term: Term, stop: CancellationToken) -> anyhow::Result<(
     term.collect(leading.clone(), &mut tasks, &stop);
     let (held, holds) = watch::channel(Holds::default());
     let known = holds.clone();
+    term.upgrade(leading.clone(), &holds, &mut tasks, &stop);
     let cluster = Cluster::new(ClusterConfig { client: term.client.clone(), repositories: table, holds });
     let (found, findings) = watch::channel(verify::Findings::default());
     let verifying = verify::run(leading.clone(), Duration::from_secs(term.settings.verify_seconds), found, stop.clone());
@@ -259,6 +261,26 @@ impl Term {
             });
         }
         trouble
+    }
+
+    /// What brings the agents of running pods to the image of new ones.
+    fn upgrade(
+        &self,
+        with: Leading,
+        holds: &watch::Receiver<Holds>,
+        tasks: &mut JoinSet<anyhow::Result<()>>,
+        stop: &CancellationToken,
+    ) {
+        let at_once = usize::from(self.settings.upgrade_at_once);
+        if at_once == 0 {
+            return;
+        }
+        let upgrade = Upgrade { with, system: self.settings.namespace.clone(), at_once, holds: holds.clone() };
+        let stop = stop.clone();
+        tasks.spawn(async move {
+            stop.run_until_cancelled(upgrade::run(upgrade)).await;
+            Ok(())
+        });
     }
 }
 
