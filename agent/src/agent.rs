@@ -11,6 +11,7 @@ use crate::watch::{Ear, Heard};
 use crate::{AgentError, capture, thread};
 use holdfast_core::cadence::{Cadence, Next};
 use holdfast_core::checkpoint::Quality;
+use holdfast_core::lag::{Ended, Ledger};
 use holdfast_core::time::Monotonic;
 use holdfast_store::capture::CaptureError;
 use holdfast_store::log::Trouble;
@@ -65,11 +66,9 @@ pub struct Agent {
     capturing: Option<Capturing>,
     /// Whether the capture under way compares everything.
     scanning: bool,
-    /// When the last capture began, and the last that compared everything and has ended.
-    began: Option<Monotonic>,
-    compared: Option<Monotonic>,
-    /// The first change since the last clean checkpoint, where a start takes no others.
-    unclean: Option<Monotonic>,
+    /// When the last capture began.
+    began: Monotonic,
+    ledger: Ledger,
     /// Who asked for what is dirty to be made durable: before the capture under way began, and since.
     serving: Vec<Waiting>,
     waiting: Vec<Waiting>,
@@ -128,9 +127,8 @@ impl Agent {
             cadence,
             capturing: None,
             scanning: false,
-            began: None,
-            compared: None,
-            unclean: None,
+            began: now,
+            ledger: Ledger::default(),
             serving,
             waiting,
             hold: None,
@@ -276,7 +274,7 @@ impl Agent {
             self.dirty.everything(labels);
         }
         let job = Job { dirt: self.dirty.take(), foreign: false, always: false };
-        self.began = Some(SystemClock.monotonic());
+        self.began = SystemClock.monotonic();
         self.cadence.began();
         let setting = self.setting.clone();
         self.capturing = Some(Box::pin(thread::run(name, move || {
@@ -335,31 +333,19 @@ impl Agent {
         });
     }
 
-    /// What becomes durable was as old as it ever was. Of what was not heard of, as through a mapping, nothing is known but that it came after the last
-    /// comparison; and what is not of one moment is durable for nobody, if a start would pass it over.
+    /// What becomes durable was as old as it ever was.
     fn note_lag(&mut self, now: Monotonic, done: &Done) {
-        let unheard = if self.scanning && done.checkpoint.is_some() { self.compared } else { None };
-        let oldest = self.oldest().or(unheard);
-        if let Some(oldest) = oldest {
+        let taken = done.checkpoint.as_ref().map(|checkpoint| match checkpoint.quality {
+            Quality::Clean => true,
+            Quality::Fuzzy => !self.config.clean_only,
+            Quality::Partial => false,
+        });
+        let ended = Ended { began: self.began, scan: self.scanning, taken };
+        if let Some(oldest) = self.ledger.ended(self.cadence.oldest(), ended) {
             self.status.send_modify(|status| {
                 status.peak.with(now, now.since(oldest));
             });
         }
-        if self.scanning {
-            self.compared = self.began;
-        }
-        match &done.checkpoint {
-            Some(checkpoint) if self.config.clean_only && checkpoint.quality != Quality::Clean => {
-                self.unclean = oldest.or(self.began)
-            }
-            Some(_) => self.unclean = None,
-            None => {}
-        }
-    }
-
-    /// The first change that a start would not bring back.
-    fn oldest(&self) -> Option<Monotonic> {
-        self.cadence.oldest().into_iter().chain(self.unclean).min()
     }
 
     fn acknowledged(&mut self, done: &Done) {
@@ -389,7 +375,7 @@ impl Agent {
 
     fn show(&self, phase: Phase) {
         let now = SystemClock.monotonic();
-        let oldest = self.oldest();
+        let oldest = self.ledger.oldest(self.cadence.oldest());
         let trouble = self.store_trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let trouble = trouble.or_else(|| self.fault.clone());
         let (watched, dirty_paths) = (self.setting.watch.watched(), self.dirty.len());
