@@ -135,7 +135,8 @@ fn rests(policy: &Policy, page: &mut Page) {
     let (when, budget) = (consistency.when, show_duration(consistency.pause_budget));
     let occasion = match when {
         When::Snapshots => "For snapshots",
-        When::EveryCheckpoint => "For every checkpoint",
+        // agents don't do the other yet
+        When::EveryCheckpoint => "For snapshots, and not yet for every checkpoint",
     };
     match &consistency.quiesce {
         Quiesce::Nothing => {

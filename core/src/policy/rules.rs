@@ -71,7 +71,7 @@ pub const RULES: &[&Rule<Policy>] = &[
     &HOOK_HTTP_PATH,
     &HOOK_SOCKET_PATH,
     &HOOK_PROCESS,
-    &PAUSE_OFTEN,
+    &EVERY_CHECKPOINT,
     &KEEP_ALL_SHORT,
     &TIER_EMPTY,
     &TIER_LONG,

@@ -154,13 +154,13 @@ pub const HOOK_PROCESS: Rule<Policy> = Rule {
 };
 
 /// A warning.
-pub const PAUSE_OFTEN: Rule<Policy> = Rule {
-    name: "pause-often",
+pub const EVERY_CHECKPOINT: Rule<Policy> = Rule {
+    name: "every-checkpoint",
     severity: Severity::Warning,
-    sentence: "brings the application to rest for every checkpoint, several times a minute while it is busy: write when: Snapshots, or a cadence.limit of 1m or more",
+    sentence: "asks for rest at every checkpoint, which agents don't bring yet: they bring it for snapshots only, so write when: Snapshots",
     cel: "",
     broken: |policy| {
         let rests = !matches!(policy.consistency.quiesce, Quiesce::Nothing) && policy.consistency.when == When::EveryCheckpoint;
-        field_if(rests && policy.paces.limit < Duration::from_secs(60), "spec.consistency.when")
+        field_if(rests, "spec.consistency.when")
     },
 };
