@@ -382,7 +382,7 @@ impl Agent {
         self.status.send_modify(|status| {
             status.phase = phase;
             status.oldest = oldest;
-            status.peak.with(now, oldest.map_or(Duration::ZERO, |oldest| now.since(oldest)));
+            status.peak.with(now, status.lag(now).unwrap_or_default());
             status.trouble = trouble;
             status.watched = watched;
             status.dirty_paths = dirty_paths;

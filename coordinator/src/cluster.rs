@@ -46,6 +46,8 @@ mod kube_kit;
 mod lead;
 mod leading;
 mod lineages;
+#[cfg(test)]
+mod manifest;
 mod metrics;
 mod name;
 mod once;
@@ -132,9 +134,13 @@ pub struct WaitingFor {
     pub message: String,
 }
 
+/// The webhook's Deployment in Holdfast's own namespace, and our own.
+const WEBHOOK: &str = "holdfast-webhook";
+const COORDINATOR: &str = "holdfast-coordinator";
+
 /// The label of objects that the coordinator made for itself.
 pub(crate) fn managed() -> (String, String) {
-    ("app.kubernetes.io/managed-by".to_owned(), "holdfast-coordinator".to_owned())
+    ("app.kubernetes.io/managed-by".to_owned(), COORDINATOR.to_owned())
 }
 
 /// The coordinator of a cluster, as its leader runs it. It does nothing until it serves.

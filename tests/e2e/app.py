@@ -71,6 +71,16 @@ def containers(pod):
     return [container["name"] for container in pod["spec"].get("initContainers", [])]
 
 
+def statuses(pod):
+    """What is said of its containers, the init containers first."""
+    return pod["status"].get("initContainerStatuses", []) + pod["status"]["containerStatuses"]
+
+
+def restarts(pod):
+    """How often each container was started again."""
+    return {status["name"]: status["restartCount"] for status in statuses(pod) if status["restartCount"]}
+
+
 def is_injected(pod):
     return containers(pod)[:2] == ["holdfast-agent", "holdfast-gate"]
 

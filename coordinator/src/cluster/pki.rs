@@ -2,6 +2,7 @@
 //! The coordinator's own authority: kept in one Secret, trusted by pods through ConfigMaps and by the API server through the webhook's
 //! configuration, and rotated under both without anybody noticing. Only the leader calls [`Pki::turn`].
 
+use super::{COORDINATOR, WEBHOOK};
 use base64::Engine;
 use certificate::{Certificate, Pair, PkiError};
 use holdfast_core::time::{Monotonic, Timestamp};
@@ -67,8 +68,8 @@ impl Names {
             vec![format!("{base}.svc"), format!("{base}.svc.cluster.local"), base]
         };
         // who forwards a port to himself calls it localhost
-        let coordinator = [service("holdfast-coordinator"), vec!["localhost".to_owned()]].concat();
-        Self { coordinator, webhook: service("holdfast-webhook") }
+        let coordinator = [service(COORDINATOR), vec!["localhost".to_owned()]].concat();
+        Self { coordinator, webhook: service(WEBHOOK) }
     }
 }
 

@@ -3,6 +3,7 @@
 //! that is gone), pods are refused, and only who creates them is told. So the leader asks the API server for something that only the webhook can have
 //! added: a ConfigMap of Holdfast's own namespace, created as a dry run, which nobody ever stores.
 
+use super::WEBHOOK;
 use super::events::News;
 use super::lead::jittered;
 use super::leading::Leading;
@@ -24,8 +25,6 @@ mod course;
 #[cfg(test)]
 mod tests;
 
-/// The Deployment that Events are about.
-const WEBHOOK: &str = "holdfast-webhook";
 /// An API server that hasn't answered by then is given up: it waits for the webhook no longer than the entry's timeout.
 const PATIENCE: Duration = Duration::from_secs(15);
 

@@ -119,8 +119,9 @@ impl Rule {
 mod tests {
     use super::*;
     use crate::cluster::kube_kit::ApiServer;
+    use crate::cluster::manifest::grants;
     use http::StatusCode;
-    use serde_json::{Value, json};
+    use serde_json::json;
     use std::collections::BTreeSet;
 
     #[tokio::test]
@@ -141,34 +142,10 @@ mod tests {
 
     type Granted = BTreeSet<(bool, String, String, String, String)>;
 
-    /// What a manifest grants: own namespace or all, group, resource, verb, name.
+    /// What the manifest grants: own namespace or all, group, resource, verb, name.
     fn granted() -> Granted {
-        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/coordinator/rbac.yaml"))
-            .expect("the manifest");
-        let mut granted = Granted::new();
-        for document in text.split("\n---\n") {
-            let object: Value = serde_saphyr::from_str(document).expect("YAML");
-            let kind = object["kind"].as_str().unwrap_or_default();
-            let texts = |list: &Value| -> Vec<String> {
-                list.as_array().into_iter().flatten().filter_map(|text| text.as_str().map(str::to_owned)).collect()
-            };
-            for rule in object["rules"].as_array().into_iter().flatten() {
-                let mut names = texts(&rule["resourceNames"]);
-                if names.is_empty() {
-                    names.push(String::new());
-                }
-                for group in texts(&rule["apiGroups"]) {
-                    for resource in texts(&rule["resources"]) {
-                        for verb in texts(&rule["verbs"]) {
-                            let entry =
-                                |name: &String| (kind == "Role", group.clone(), resource.clone(), verb.clone(), name.clone());
-                            granted.extend(names.iter().map(entry));
-                        }
-                    }
-                }
-            }
-        }
-        granted
+        let grants = grants("coordinator/rbac.yaml").into_iter();
+        grants.map(|grant| (grant.kind == "Role", grant.group, grant.resource, grant.verb, grant.name)).collect()
     }
 
     #[test]

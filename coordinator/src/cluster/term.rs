@@ -69,11 +69,7 @@ pub(crate) async fn run(term: Term, stop: CancellationToken) -> anyhow::Result<(
     let signed = term.certificates(&mut watches, &mut tasks, &stop, &bells, &stores, &shown);
     let (events, queue) = Events::new(term.metrics.clone());
     let reporter = Reporter { controller: "holdfast-coordinator".to_owned(), instance: term.settings.pod_name.clone() };
-    let telling = events::tell(term.client.clone(), reporter, term.clock, queue, stop.clone());
-    tasks.spawn(async move {
-        telling.await;
-        Ok(())
-    });
+    spawn(&mut tasks, events::tell(term.client.clone(), reporter, term.clock, queue, stop.clone()));
     let table = term.repositories(&mut tasks, &stop, &bells);
     let leading = Leading {
         client: term.client.clone(),
@@ -159,23 +155,20 @@ impl Term {
         let secrets: Api<Secret> = Api::namespaced(client.clone(), &self.settings.namespace);
         let mut pki = Pki::new(secrets, places, Names::of(&self.settings.namespace), self.settings.lives(), Arc::clone(shown));
         let (sender, signed) = watch::channel(false);
-        let (clock, metrics, shown, stop) = (self.clock, metrics.clone(), Arc::clone(shown), stop.clone());
-        tasks.spawn(async move {
-            let keeping = async {
-                loop {
-                    let turned = pki.turn(Now { day: clock.now(), steady: clock.monotonic() }).await;
-                    metrics.certificates(if turned.is_ok() { "done" } else { "failed" });
-                    if let Err(error) = turned {
-                        tracing::warn!(%error, "certificates");
-                    }
-                    sender.send_if_modified(|signed| !std::mem::replace(signed, shown.is_there()) && shown.is_there());
-                    tokio::time::sleep(CERTIFICATES_PAUSE).await;
-                    bell.heard(CERTIFICATES_EVERY).await;
+        let (clock, metrics, shown) = (self.clock, metrics.clone(), Arc::clone(shown));
+        let keeping = async move {
+            loop {
+                let turned = pki.turn(Now { day: clock.now(), steady: clock.monotonic() }).await;
+                metrics.certificates(if turned.is_ok() { "done" } else { "failed" });
+                if let Err(error) = turned {
+                    tracing::warn!(%error, "certificates");
                 }
-            };
-            stop.run_until_cancelled(keeping).await;
-            Ok(())
-        });
+                sender.send_if_modified(|signed| !std::mem::replace(signed, shown.is_there()) && shown.is_there());
+                tokio::time::sleep(CERTIFICATES_PAUSE).await;
+                bell.heard(CERTIFICATES_EVERY).await;
+            }
+        };
+        until_stopped(tasks, stop, keeping);
         signed
     }
 
@@ -196,11 +189,7 @@ impl Term {
             table,
             known: Default::default(),
         });
-        let running = repositories::run(context, bells.repositories.clone(), stop.clone());
-        tasks.spawn(async move {
-            running.await;
-            Ok(())
-        });
+        spawn(tasks, repositories::run(context, bells.repositories.clone(), stop.clone()));
         repositories
     }
 }
@@ -214,20 +203,28 @@ fn control(
     stop: &CancellationToken,
 ) {
     let context = snapshots::Context { with: leading, system: restoring.system.clone(), pauses: Default::default() };
-    let snapshots = snapshots::run(Arc::new(context), stop.clone());
+    spawn(tasks, snapshots::run(Arc::new(context), stop.clone()));
+    spawn(tasks, restores::run(Arc::new(restoring), stop.clone()));
+    until_stopped(tasks, stop, sweeping);
+}
+
+/// A part of the leader that knows when to stop. When one ends before it was told to, all do.
+fn spawn(tasks: &mut JoinSet<anyhow::Result<()>>, part: impl Future<Output = ()> + Send + 'static) {
     tasks.spawn(async move {
-        snapshots.await;
+        part.await;
         Ok(())
     });
-    let restores = restores::run(Arc::new(restoring), stop.clone());
-    tasks.spawn(async move {
-        restores.await;
-        Ok(())
-    });
+}
+
+/// One that goes on until it is dropped.
+fn until_stopped(
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    stop: &CancellationToken,
+    part: impl Future<Output = ()> + Send + 'static,
+) {
     let stop = stop.clone();
-    tasks.spawn(async move {
-        stop.run_until_cancelled(sweeping).await;
-        Ok(())
+    spawn(tasks, async move {
+        stop.run_until_cancelled(part).await;
     });
 }
 
@@ -237,11 +234,7 @@ impl Term {
         let Some(every) = self.settings.collecting() else { return };
         let holder = format!("coordinator {}", self.settings.pod_name.as_deref().unwrap_or_default());
         let collecting = Collecting { with, owner: self.owner, holder, every, options: Options::default() };
-        let stop = stop.clone();
-        tasks.spawn(async move {
-            stop.run_until_cancelled(collecting::run(collecting)).await;
-            Ok(())
-        });
+        until_stopped(tasks, stop, collecting::run(collecting));
     }
 
     /// What tries whether the API server reaches the webhook; what is returned says why it doesn't.
@@ -253,12 +246,7 @@ impl Term {
     ) -> watch::Receiver<probe::Trouble> {
         let (told, trouble) = watch::channel(probe::Trouble::default());
         if let Some(every) = self.settings.probing() {
-            let probing = probe::run(with, self.settings.namespace.clone(), every, told);
-            let stop = stop.clone();
-            tasks.spawn(async move {
-                stop.run_until_cancelled(probing).await;
-                Ok(())
-            });
+            until_stopped(tasks, stop, probe::run(with, self.settings.namespace.clone(), every, told));
         }
         trouble
     }
@@ -276,11 +264,7 @@ impl Term {
             return;
         }
         let upgrade = Upgrade { with, system: self.settings.namespace.clone(), at_once, holds: holds.clone() };
-        let stop = stop.clone();
-        tasks.spawn(async move {
-            stop.run_until_cancelled(upgrade::run(upgrade)).await;
-            Ok(())
-        });
+        until_stopped(tasks, stop, upgrade::run(upgrade));
     }
 }
 

@@ -9,7 +9,6 @@
 //!
 //! What is under way stands on the pods, in an annotation: whoever leads next goes on from there.
 
-use super::Holds;
 use super::conditions;
 use super::events::News;
 use super::leading::Leading;
@@ -19,6 +18,7 @@ use super::pauses::{self, Pauses};
 use super::pki::Now;
 use super::replicas::{has_ended, is_ending, runs, workload};
 use super::watched::full_name;
+use super::{COORDINATOR, Holds, WEBHOOK};
 use facts::Note;
 use holdfast_api::StateLineage;
 use holdfast_api::labels::{AGENT_CONTAINER, AGENT_UPGRADE, LINEAGE};
@@ -47,9 +47,6 @@ const HEARD_WITHIN: Duration = Duration::from_secs(30);
 const STEADY: Duration = Duration::from_secs(15);
 /// What was written is seen within this.
 const SEEN_WITHIN: Duration = Duration::from_secs(60);
-/// The Deployments in Holdfast's own namespace.
-const WEBHOOK: &str = "holdfast-webhook";
-const COORDINATOR: &str = "holdfast-coordinator";
 
 /// What upgrades, and with what.
 pub(crate) struct Upgrade {

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import stage
-from app import STATE, agent_of, policy, the_one, workload, written
+from app import STATE, agent_of, policy, restarts, the_one, workload, written
 from kube import apply, get, kubectl, must, say, until
 from scenario import scenario
 
@@ -61,6 +61,6 @@ def memory_of_an_agent(store):
     _, most = resident(until("the successor's agent runs", lambda: agent_of(SPACE, heir)))
     say(f"          resident: {most / MIB:.1f} MiB at most while it restored")
     must(most < LIMIT or not RELEASED, f"{most} bytes are more than its limit")
-    statuses = get("pod", heir, SPACE)["status"]["initContainerStatuses"]
-    must(all(status["restartCount"] == 0 for status in statuses), f"something was restarted: {statuses}")
+    again = restarts(get("pod", heir, SPACE))
+    must(not again, f"something was restarted: {again}")
     kubectl("delete", "deployment", "-n", SPACE, "heavy")

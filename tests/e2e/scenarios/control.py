@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import stage
-from app import agent_of, policy, process_of, ready_pods, template, uids, workload, written
+from app import agent_of, policy, process_of, ready_pods, restarts, template, uids, workload, written
 from kube import Unmet, apply, get, kubectl, must, name_of, pods, until
 from scenario import scenario
 
@@ -47,12 +47,6 @@ def another_leader():
     # nor does it come back
     kubectl("delete", "pod", "-n", stage.SYSTEM, was, "--grace-period=0", "--force")
     until("another leads", lambda: stage.leader() not in [None, was], 90)
-
-
-def restarts(pod):
-    """How often each container was started again."""
-    statuses = pod["status"].get("initContainerStatuses", []) + pod["status"]["containerStatuses"]
-    return {status["name"]: status["restartCount"] for status in statuses if status["restartCount"]}
 
 
 def nothing_restarted(found, lines, but=None):

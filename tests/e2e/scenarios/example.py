@@ -45,6 +45,15 @@ def begin(store, rate=None):
     until("three workers are ready", lambda: workers(3), 180)
 
 
+def each_has(least):
+    """The progress, once each worker has searched more than this: more than may be lost."""
+    def shown():
+        now = progress()
+        return now if all(worker["searched"] > least for worker in now["workers"]) else None
+
+    return until(f"each worker has searched {least}", shown, 90)
+
+
 def goes_on(number, before, after, may_be_lost):
     """A worker began with what it had searched before, but for what may be lost."""
     had, began = before["workers"][number]["searched"], after["workers"][number]["started_from"]["searched"]
@@ -56,7 +65,7 @@ def goes_on(number, before, after, may_be_lost):
 def factoriser_under_an_operator(store):
     """An RSACracker: workers are killed, their number changes while they work, and nothing is searched from the beginning."""
     begin(store)
-    before = until("each has done more than may be lost", lambda: all(worker["searched"] > 2 * LOST_SECONDS * USUAL for worker in progress()["workers"]) and progress(), 90)
+    before = each_has(2 * LOST_SECONDS * USUAL)
     # one is killed, and has its journal again
     kubectl("delete", "pod", "-n", SPACE, "seed-1", "--grace-period=0", "--force")
     until("three workers are ready", lambda: workers(3), 120)
@@ -81,13 +90,13 @@ def factoriser_loses_a_node(store):
     begin(store, rate=RATE)
     on_node = [name_of(pod) for pod in workers(3) if pod["spec"]["nodeName"] == "node2"]
     must(on_node, "no worker is on node2")
-    before = until("each has done more than may be lost", lambda: all(worker["searched"] > 2 * LOST_SECONDS * RATE for worker in progress()["workers"]) and progress(), 90)
+    before = each_has(2 * LOST_SECONDS * RATE)
     must(not before["solution"], f"it was found too soon: {before}")
     cluster("node-kill", 2)
     try:
         until("the node is not ready", lambda: not is_ready(get("node", "node2")), 90)
         cluster("node-out-of-service", 2)
-        until("all workers are on node1", lambda: all(pod["spec"]["nodeName"] == "node1" for pod in workers(3) or [{"spec": {"nodeName": "none"}}]), 180)
+        until("all workers are on node1", lambda: {pod["spec"]["nodeName"] for pod in workers(3) or []} == {"node1"}, 180)
         after = until("all are alive", lambda: all(worker["alive"] for worker in progress()["workers"]) and progress(), 90)
         for number in [int(name[-1]) for name in on_node]:
             goes_on(number, before, after, LOST_SECONDS * RATE)

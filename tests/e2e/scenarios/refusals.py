@@ -121,7 +121,8 @@ def label_of_a_running_pod(store):
     kubectl("label", "pod", "-n", SPACE, "unmarked", "holdfast.dev/policy=kept")
 
     def reported():
-        return [event for event in items("events", SPACE) if event["involvedObject"]["name"] == "unmarked" and event["source"].get("component", "").startswith("holdfast") or event.get("reportingComponent", "").startswith("holdfast") and event["involvedObject"]["name"] == "unmarked"]
+        about = [event for event in items("events", SPACE) if event["involvedObject"]["name"] == "unmarked"]
+        return [event for event in about if event.get("reportingComponent", "").startswith("holdfast")]
 
     event = until("the pod that runs unprotected is reported", reported, 60)[0]
     say(f"          {event['reason']}: {event['message']}")

@@ -90,10 +90,10 @@ def pod_of(case, plain):
     return pod
 
 
-def ask(space, pod):
-    """What the API server makes of a pod, or none, and all that it says."""
-    words = [str(CLUSTER), "kubectl", "create", "--dry-run=server", "-n", space, "-o", "json", "-f", "-"]
-    done = subprocess.run(words, input=json.dumps(pod), capture_output=True, text=True, timeout=60, check=False)
+def ask(space, thing, verb="create"):
+    """What the API server would make of an object, or none, and all that it says."""
+    words = [str(CLUSTER), "kubectl", verb, "--dry-run=server", "-n", space, "-o", "json", "-f", "-"]
+    done = subprocess.run(words, input=json.dumps(thing), capture_output=True, text=True, timeout=60, check=False)
     return (json.loads(done.stdout) if done.returncode == 0 else None), done.stderr.strip()
 
 
@@ -119,6 +119,13 @@ def count_empty_dirs(pod):
     return sum("emptyDir" in volume for volume in pod["spec"].get("volumes") or [])
 
 
+def check_warnings(case, told, finds):
+    """It warns of what the row says, and of nothing else; `finds`: what tells whether a warning is of a kind, by the kinds."""
+    warnings = re.findall(r"Warning: Holdfast: (.+)", told)
+    kinds = {code for code in finds for text in warnings if finds[code](text)}
+    must(kinds == set(case.get("warns", [])) and bool(kinds) == bool(warnings), f"it warns of {sorted(kinds)}: {warnings}")
+
+
 def check_injected(case, before, pod, told, known):
     inits = containers(pod)
     must("holdfast-agent" in inits, f"it has no agent: {inits}")
@@ -138,9 +145,7 @@ def check_injected(case, before, pod, told, known):
     knows = [entry["name"] for entry in every if any(mount["name"] == "holdfast-token" for mount in entry.get("volumeMounts", []))]
     must(knows == ["holdfast-agent"], f"the agent's token is in {knows}")
     must(count_empty_dirs(pod) == count_empty_dirs(before) + case.get("empty_dirs", 0), "it has other emptyDirs")
-    warnings = re.findall(r"Warning: Holdfast: (.+)", told)
-    kinds = {code for code in known for text in warnings if known[code].search(text)}
-    must(kinds == set(case.get("warns", [])) and bool(kinds) == bool(warnings), f"it warns of {sorted(kinds)}: {warnings}")
+    check_warnings(case, told, {code: pattern.search for code, pattern in known.items()})
 
 
 def check(case, plain, known):
@@ -160,26 +165,43 @@ def check(case, plain, known):
         must(says in told, f"it does not say {says!r}: {told}")
 
 
-def play(case, plain, known, deadline):
-    """What is wrong with a row, or none. Until the deadline webhooks may not have read all that it rests on."""
-    while True:
-        try:
-            return check(case, plain, known)
-        except Unmet as wrong:
-            if time.monotonic() > deadline:
-                return f"{case['name']}: {wrong}"
-        time.sleep(1)
+def rows_to_play(cases, not_played, others=()):
+    """Those that can be asked; each row has a name of its own, and nothing is said of rows that there aren't."""
+    names = {case["name"] for case in cases}
+    must(len(names) == len(cases), "two rows have one name")
+    must(not_played.keys() | set(others) <= names, f"no such row: {(not_played.keys() | set(others)) - names}")
+    return [case for case in cases if case["name"] not in not_played]
+
+
+def play_rows(played, holds):
+    """What is wrong with rows, of which a function raises something. For a while webhooks may not have read all that a row rests on."""
+    deadline = time.monotonic() + SEEN_WITHIN
+
+    def play(case):
+        while True:
+            try:
+                return holds(case)
+            except Unmet as wrong:
+                if time.monotonic() > deadline:
+                    return f"{case['name']}: {wrong}"
+            time.sleep(1)
+
+    with ThreadPoolExecutor(4) as pool:
+        return [text for text in pool.map(play, played) if text]
+
+
+def conclude(wrong, played, not_played):
+    """All rows that were played are decided as the table says."""
+    must(not wrong, f"{len(wrong)} of {len(played)} rows are decided otherwise:\n          " + "\n          ".join(wrong))
+    say(f"          {len(played)} rows; not played: {', '.join(sorted(not_played))}")
 
 
 @scenario
 def table_of_pods(_store):
     """Every row of the webhook's table of pods, asked through the API server, is decided as the table says."""
     plain, cases, known = read("plain.yaml"), read("pods.yaml"), sentences()
-    names = {case["name"] for case in cases}
-    must(len(names) == len(cases), "two rows have one name")
-    must(NOT_PLAYED.keys() <= names and ALSO.keys() <= names, f"no such row: {(NOT_PLAYED.keys() | ALSO.keys()) - names}")
+    played = rows_to_play(cases, NOT_PLAYED, ALSO)
     must({case["decision"] for case in cases} <= {"Patched", *known}, "a decision is not in docs/injection.md")
-    played = [case for case in cases if case["name"] not in NOT_PLAYED]
     spaces = {namespace_of(case): case.get("cluster") or {} for case in played}
     made = [space for space in spaces if space != SYSTEM]
     try:
@@ -191,10 +213,7 @@ def table_of_pods(_store):
             until(f"{space} has its service account", lambda space=space: get("serviceaccount", "default", space), 30)
         unusable = next(case for case in cases if case["name"] == "policy-that-cannot-be-used")
         refused("create", "-n", made[0], "--dry-run=server", "-f", "-", given=json.dumps(policy_of(unusable, plain)))
-        deadline = time.monotonic() + SEEN_WITHIN
-        with ThreadPoolExecutor(4) as pool:
-            wrong = [text for text in pool.map(lambda case: play(case, plain, known, deadline), played) if text]
+        wrong = play_rows(played, lambda case: check(case, plain, known))
     finally:
         kubectl("delete", "namespace", "--ignore-not-found", "--wait=false", *made)
-    must(not wrong, f"{len(wrong)} of {len(played)} rows are decided otherwise:\n          " + "\n          ".join(wrong))
-    say(f"          {len(played)} rows; not played: {', '.join(sorted(NOT_PLAYED))}")
+    conclude(wrong, played, NOT_PLAYED)

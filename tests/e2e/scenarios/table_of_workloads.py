@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The webhook's table of workloads (webhook/tests/cases/workloads.yaml), put to the API server, as new objects and as changes of what is there."""
 import json
-import re
-import subprocess
-import time
-from concurrent.futures import ThreadPoolExecutor
 
-from kube import CLUSTER, Unmet, apply, kubectl, must, say
+from kube import apply, kubectl, must, until
 from scenario import scenario
-from scenarios.table import SEEN_WITHIN, SKIPS, at, holds, make_namespace, merged, read, sentences
+from scenarios.table import (SEEN_WITHIN, SKIPS, ask, at, check_warnings, conclude, holds, make_namespace, merged, play_rows, read, rows_to_play,
+                             sentences)
 from stage import SYSTEM
 
 NOT_PLAYED = {
@@ -53,14 +50,6 @@ def laid(case, pod, change):
     return json.loads(text.replace('"holdfast.dev/policy": "web"', f'"holdfast.dev/policy": "{SHARED}"') if "policy" in case else text)
 
 
-def ask(case, pod):
-    """What the API server makes of a row's object, or none, and all that it says."""
-    verb = "replace" if "old" in case else "create"
-    words = [str(CLUSTER), "kubectl", verb, "--dry-run=server", "-n", space_of(case), "-o", "json", "-f", "-"]
-    done = subprocess.run(words, input=json.dumps(laid(case, pod, case.get("object"))), capture_output=True, text=True, timeout=60, check=False)
-    return (json.loads(done.stdout) if done.returncode == 0 else None), done.stderr.strip()
-
-
 def is_so(value, wanted):
     """Nothing is nothing of ours."""
     return not any(key.startswith("holdfast.dev/") for key in value or {}) if wanted == {} else holds(value, wanted)
@@ -76,7 +65,7 @@ def ours(made):
 
 def check(case, pod, known):
     """Puts one row to the API server."""
-    made, told = ask(case, pod)
+    made, told = ask(space_of(case), laid(case, pod, case.get("object")), "replace" if "old" in case else "create")
     decision = case["decision"]
     if decision in [*SKIPS, "NotHandled"]:
         must(made, f"it is refused: {told}")
@@ -98,21 +87,8 @@ def check(case, pod, known):
         must(ours(made) == ours(asked), f"it was changed: {ours(made)}")
         strategies = [(at(asked, part), at(made, part)) for part in ["/spec/strategy", "/spec/updateStrategy"]]
         must(all(holds(now, was) for was, now in strategies if was), f"its strategy was changed: {strategies}")
-    warnings = re.findall(r"Warning: Holdfast: (.+)", told)
     # a warning may have another's sentence within
-    kinds = {code for code in known for text in warnings if known[code].match(text)}
-    must(kinds == set(case.get("warns", [])) and bool(kinds) == bool(warnings), f"it warns of {sorted(kinds)}: {warnings}")
-
-
-def play(case, pod, known, deadline):
-    """What is wrong with a row, or none. Until the deadline webhooks may not have read all that it rests on."""
-    while True:
-        try:
-            return check(case, pod, known)
-        except Unmet as wrong:
-            if time.monotonic() > deadline:
-                return f"{case['name']}: {wrong}"
-        time.sleep(1)
+    check_warnings(case, told, {code: pattern.match for code, pattern in known.items()})
 
 
 def prepare(spaces, played, plain):
@@ -132,35 +108,21 @@ def prepare(spaces, played, plain):
 
 def place(case, space, plain):
     """Makes what a row changes, once the webhooks know that they are not to look."""
-    before = laid(case, plain["pod"], case["old"])
-    deadline = time.monotonic() + SEEN_WITHIN
-    while True:
-        try:
-            kubectl("create", "-n", space, "-f", "-", given=json.dumps(before))
-            return
-        except Unmet:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(1)
+    before = json.dumps(laid(case, plain["pod"], case["old"]))
+    until(f"{case['name']} is made", lambda: kubectl("create", "-n", space, "-f", "-", given=before), SEEN_WITHIN)
 
 
 @scenario
 def table_of_workloads(_store):
     """Every row of the webhook's table of workloads, asked through the API server, is decided as the table says."""
     plain, cases, known = read("plain.yaml"), read("workloads.yaml"), sentences()
-    names = {case["name"] for case in cases}
-    must(len(names) == len(cases), "two rows have one name")
-    must(NOT_PLAYED.keys() <= names, f"no such row: {NOT_PLAYED.keys() - names}")
+    played = rows_to_play(cases, NOT_PLAYED)
     policies = [case["policy"] for case in cases if "policy" in case]
     must(all(policy == {"scope": "Shared"} for policy in policies), f"policies that are not made here: {policies}")
-    played = [case for case in cases if case["name"] not in NOT_PLAYED]
     spaces = {space_of(case): case.get("cluster") or {} for case in played if space_of(case) != SYSTEM}
     try:
         prepare(spaces, played, plain)
-        deadline = time.monotonic() + SEEN_WITHIN
-        with ThreadPoolExecutor(4) as pool:
-            wrong = [text for text in pool.map(lambda case: play(case, plain["pod"], known, deadline), played) if text]
+        wrong = play_rows(played, lambda case: check(case, plain["pod"], known))
     finally:
         kubectl("delete", "namespace", "--ignore-not-found", "--wait=false", *spaces)
-    must(not wrong, f"{len(wrong)} of {len(played)} rows are decided otherwise:\n          " + "\n          ".join(wrong))
-    say(f"          {len(played)} rows; not played: {', '.join(sorted(NOT_PLAYED))}")
+    conclude(wrong, played, NOT_PLAYED)

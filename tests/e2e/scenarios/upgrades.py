@@ -5,10 +5,9 @@ import json
 import tarfile
 
 import stage
-from app import began_after, log, policy, ready_pods, uids, workload, written
+from app import began_after, log, policy, ready_pods, restarts, statuses, uids, workload, written
 from kube import apply, cluster, get, items, kubectl, must, name_of, pods, until
 from scenario import scenario
-from scenarios.control import restarts
 
 SPACE = "upgrades"
 IMAGE = "holdfast.local/holdfast-agent"
@@ -42,8 +41,7 @@ def images(pod):
 
 def instances(pod):
     """The containers of a pod, each by what its node calls it, without the agent's."""
-    statuses = pod["status"]["initContainerStatuses"] + pod["status"]["containerStatuses"]
-    return {status["name"]: status["containerID"] for status in statuses if status["name"] != "holdfast-agent"}
+    return {status["name"]: status["containerID"] for status in statuses(pod) if status["name"] != "holdfast-agent"}
 
 
 def upgraded(image, away):

@@ -32,6 +32,7 @@ pub(super) fn right_of(path: &str) -> Option<Right> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::manifest::{Grant, grants};
     use prost::Message;
     use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,21 +51,9 @@ mod tests {
     }
     #[test]
     fn the_roles_of_people_hold_every_right() {
-        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/coordinator/people.yaml"))
-            .expect("the manifest");
         let mut granted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for document in text.split("\n---\n") {
-            let role: serde_json::Value = serde_saphyr::from_str(document).expect("a role");
-            let words = |list: &serde_json::Value| -> Vec<String> {
-                list.as_array().expect("a list").iter().map(|word| word.as_str().expect("a word").to_owned()).collect()
-            };
-            let name = role["metadata"]["name"].as_str().expect("a name").to_owned();
-            for rule in role["rules"].as_array().expect("rules") {
-                for resource in words(&rule["resources"]) {
-                    let rights = words(&rule["verbs"]).into_iter().map(|verb| format!("{verb} {resource}"));
-                    granted.entry(name.clone()).or_default().extend(rights);
-                }
-            }
+        for Grant { role, verb, resource, .. } in grants("coordinator/people.yaml") {
+            granted.entry(role).or_default().insert(format!("{verb} {resource}"));
         }
         let (view, edit) = (&granted["holdfast-view"], &granted["holdfast-edit"]);
         assert!(

@@ -102,6 +102,7 @@ pub(super) fn stage(pod: &Pod, wanted: &str, now: Timestamp, is_back: bool) -> S
 mod tests {
     use super::super::plan::patience;
     use super::*;
+    use crate::cluster::{COORDINATOR, WEBHOOK};
     use serde_json::{Value, json};
     use std::time::Duration;
 
@@ -146,7 +147,7 @@ mod tests {
         };
         let (webhook, coordinator) = (read("webhook/deployment.yaml"), read("coordinator/deployment.yaml"));
         let names = [&webhook, &coordinator].map(|deployment| deployment.metadata.name.as_deref());
-        assert_eq!(names, [Some(super::super::WEBHOOK), Some(super::super::COORDINATOR)]);
+        assert_eq!(names, [Some(WEBHOOK), Some(COORDINATOR)]);
         let image = format!("holdfast/agent:{}", env!("CARGO_PKG_VERSION"));
         assert_eq!(wanted(&webhook, Some(&coordinator)), Some(image));
     }

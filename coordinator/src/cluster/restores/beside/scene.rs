@@ -249,18 +249,15 @@ impl Context {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::manifest::{Grant, grants};
 
     #[test]
     fn the_component_grants_what_is_asked_for() {
-        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/components/restore-beside/rbac.yaml");
-        let text = std::fs::read_to_string(manifest).expect("the manifest");
-        let role: Value = serde_saphyr::from_str(text.split("\n---\n").next().expect("a role")).expect("YAML");
-        let has = |list: &Value, text: &str| list.as_array().into_iter().flatten().any(|one| one == text);
+        let granted = grants("components/restore-beside/rbac.yaml");
         let kinds = ["Deployment", "StatefulSet", "ConfigMap", "PersistentVolumeClaim", "StatePolicy"];
         for (group, resource, verb) in kinds.into_iter().filter_map(creates).chain([SERVICES, NAMESPACES, ACCOUNTS, CLASSES]) {
-            let grants =
-                |rule: &&Value| has(&rule["apiGroups"], group) && has(&rule["resources"], resource) && has(&rule["verbs"], verb);
-            assert!(role["rules"].as_array().into_iter().flatten().find(grants).is_some(), "{verb} {resource}");
+            let is_it = |grant: &Grant| (&*grant.group, &*grant.resource, &*grant.verb) == (group, resource, verb);
+            assert!(granted.iter().any(is_it), "{verb} {resource}");
         }
         assert!(kinds.iter().all(|kind| resource(kind).is_some()));
     }
