@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The loop: gather what is heard, decide when to capture, have it done, say how it went.
 
-use crate::capture::{Done, Job, Setting};
+use crate::AgentError;
+use crate::capture::{Done, Setting};
 use crate::clock::SystemClock;
 use crate::config::AgentConfig;
 use crate::dirty::Dirty;
 use crate::scratch::{LineageScratch, Memory};
 use crate::status::{LastCheckpoint, Phase, Status};
 use crate::watch::{Ear, Heard};
-use crate::{AgentError, capture, thread};
-use holdfast_core::cadence::{Cadence, Next};
+use holdfast_core::cadence::Cadence;
 use holdfast_core::checkpoint::Quality;
 use holdfast_core::lag::{Ended, Ledger};
 use holdfast_core::time::Monotonic;
@@ -45,11 +45,16 @@ type Capturing = Pin<Box<dyn Future<Output = Finished> + Send>>;
 mod asked;
 mod claim;
 mod cut;
+mod decide;
 mod end;
+mod rest;
 
 use asked::Asked;
 use cut::Cutting;
 pub use cut::{Cut, Grip, Word};
+pub(crate) use rest::Ask;
+use rest::Resting;
+pub use rest::Rests;
 
 /// An agent whose application may run.
 pub struct Agent {
@@ -76,6 +81,7 @@ pub struct Agent {
     hold: Option<Monotonic>,
     /// A cut that is to be made, or whose capture is under way.
     cutting: Cutting,
+    resting: Resting,
     status: watch::Sender<Status>,
     last: Option<LastCheckpoint>,
     /// What keeps the store from answering. Shared with the session, which a capture has just when this is of interest.
@@ -133,6 +139,7 @@ impl Agent {
             waiting,
             hold: None,
             cutting: Cutting::default(),
+            resting: Resting::default(),
             status,
             last,
             store_trouble,
@@ -168,6 +175,7 @@ impl Agent {
                 }
                 () = sleep_until(wake) => {}
                 certain = self.cutting.answered(), if self.capturing.is_none() => self.answered(certain),
+                cut = self.resting.answered(), if self.capturing.is_none() => self.rested(cut),
                 _ = tick.tick() => self.guard(),
                 command = commands.recv() => {
                     let mut asked = Asked::default();
@@ -218,71 +226,6 @@ impl Agent {
         }
     }
 
-    /// Starts what is due; says when to look again.
-    fn decide(&mut self) -> Option<Monotonic> {
-        let now = SystemClock.monotonic();
-        if self.cutting.is_due() {
-            // it begins once all that happened so far is heard of; what else is to be captured is captured with it
-            self.call();
-            return None;
-        }
-        self.hold = self.hold.filter(|hold| now < *hold);
-        if let Some(hold) = self.hold.filter(|_| self.waiting.is_empty()) {
-            return Some(hold);
-        }
-        let next = match self.cadence.next(now) {
-            // without watches, only scans tell
-            Next::Capture if self.setting.watch.is_incomplete() => Next::Scan,
-            next => next,
-        };
-        match next {
-            Next::Busy => None,
-            Next::Scan => {
-                self.start(true);
-                None
-            }
-            Next::Capture => {
-                self.start(false);
-                None
-            }
-            Next::Wait(_) if !self.waiting.is_empty() => {
-                self.start(self.setting.watch.is_incomplete() || self.cadence.scan_took() <= FLUSH_SCAN_MAX);
-                None
-            }
-            Next::Wait(until) => Some(until),
-        }
-    }
-
-    fn start(&mut self, scan: bool) {
-        let Some(session) = self.session.take() else { return };
-        self.scanning = scan;
-        self.launch(session, "capture", scan, capture::run);
-    }
-
-    /// Begins a capture of what is dirty, or of everything.
-    fn launch(
-        &mut self,
-        mut session: Box<Session>,
-        name: &'static str,
-        everything: bool,
-        work: impl FnOnce(&mut Session, &Setting, &Job) -> Result<Done, AgentError> + Send + 'static,
-    ) {
-        // a capture that is under way may have passed by what is dirty now: whoever asks meanwhile waits for the next
-        self.serving.append(&mut self.waiting);
-        if everything {
-            let labels = self.config.paths.iter().map(|path| path.label.as_str());
-            self.dirty.everything(labels);
-        }
-        let job = Job { dirt: self.dirty.take(), foreign: false, always: false };
-        self.began = SystemClock.monotonic();
-        self.cadence.began();
-        let setting = self.setting.clone();
-        self.capturing = Some(Box::pin(thread::run(name, move || {
-            let done = work(&mut session, &setting, &job);
-            (session, setting, done)
-        })));
-    }
-
     async fn captured(&mut self, finished: Finished) -> Result<(), AgentError> {
         self.capturing = None;
         let (session, _, done) = finished?;
@@ -297,6 +240,7 @@ impl Agent {
                     self.cadence.disturbed(now);
                 }
                 self.acknowledged(&done);
+                self.note_rest(now, self.cutting.is_sealing(), done.reading);
                 let answer = self.last.ok_or_else(|| "there is no checkpoint yet".to_owned());
                 self.answer(&answer);
                 Ok(())

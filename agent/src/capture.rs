@@ -97,6 +97,8 @@ pub(crate) struct Done {
     /// Files that must be looked at again.
     pub(crate) unstable: u64,
     pub(crate) took: Duration,
+    /// Of that, until the state was taken hold of.
+    pub(crate) reading: Duration,
 }
 
 /// A state that was read and is not durable yet.
@@ -105,6 +107,7 @@ pub(crate) struct Taken {
     outcome: Outcome,
     quality: Quality,
     began: Instant,
+    reading: Duration,
 }
 
 impl Taken {
@@ -125,6 +128,13 @@ pub(crate) fn run(session: &mut Session, setting: &Setting, job: &Job) -> Result
     keep(session, setting, job, taken)
 }
 
+/// The same for a state that is one moment only when somebody says so.
+pub(crate) fn run_in_doubt(session: &mut Session, setting: &Setting, job: &Job) -> Result<Done, AgentError> {
+    let mut taken = take(session, setting, job)?;
+    taken.doubt();
+    keep(session, setting, job, taken)
+}
+
 /// Captures.
 pub(crate) fn take(session: &mut Session, setting: &Setting, job: &Job) -> Result<Taken, AgentError> {
     let began = Instant::now();
@@ -136,15 +146,15 @@ pub(crate) fn take(session: &mut Session, setting: &Setting, job: &Job) -> Resul
     // whatever happened anywhere since the first open makes the whole less than one moment; where nobody listened, nobody knows
     let quiet = outcome.unstable == 0 && setting.watch.heard() == heard && !setting.watch.is_incomplete();
     let quality = if quiet { Quality::Clean } else { Quality::Fuzzy };
-    Ok(Taken { outcome, quality, began })
+    Ok(Taken { outcome, quality, began, reading: began.elapsed() })
 }
 
 /// Makes what was captured durable.
 pub(crate) fn keep(session: &mut Session, setting: &Setting, job: &Job, taken: Taken) -> Result<Done, AgentError> {
-    let Taken { outcome, quality, began } = taken;
+    let Taken { outcome, quality, began, reading } = taken;
     let (totals, unstable) = (outcome.totals, outcome.unstable);
     let checkpoint = commit(session, setting, job, outcome, quality)?;
-    Ok(Done { checkpoint, totals, unstable, took: began.elapsed() })
+    Ok(Done { checkpoint, totals, unstable, took: began.elapsed(), reading })
 }
 
 /// Watches each directory before it is listed, and keeps the pace.

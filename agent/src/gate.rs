@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The gate: whose disk is this, and what must be restored before the application may start.
 
-use crate::agent::{Agent, Parts, last_of};
+use crate::agent::{Agent, Parts, Rests, last_of};
 use crate::capture::{Job, Root, Setting};
 use crate::clock::SystemClock;
 use crate::config::AgentConfig;
@@ -36,6 +36,14 @@ pub struct Prepared {
     pub agent: Agent,
     /// What was restored, if anything was.
     pub restored: Option<Restored>,
+}
+
+impl Prepared {
+    /// Has the application brought to rest at every checkpoint, if there are rests to be had.
+    #[must_use]
+    pub fn resting(self, rests: Option<Rests>) -> Self {
+        Self { agent: self.agent.resting(rests), ..self }
+    }
 }
 
 /// A lineage that is ours, and how to make it so again.

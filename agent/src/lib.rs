@@ -27,11 +27,11 @@ mod gate;
 mod thread;
 mod watch;
 
-pub use agent::{Agent, Command, Cut, Grip, Word};
+pub use agent::{Agent, Command, Cut, Grip, Rests, Word};
 pub use config::{AgentConfig, StatePath};
 pub use connection::Connection;
 pub use error::AgentError;
 pub use gate::{Prepared, prepare};
 pub use remote::RemoteTransport;
-pub use session::{Session, Who};
+pub use session::{Session, Who, rests_alone};
 pub use status::{Phase, Restored, Status};

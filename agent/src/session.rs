@@ -4,6 +4,7 @@
 //! The coordinator may be gone at any time and for any time. The agent goes on with what it was granted, as far as the relay works, and
 //! otherwise lags; the session is opened again, with growing pauses, for as long as the agent lives.
 
+use crate::agent::{Ask, Rests};
 use crate::clock::SystemClock;
 use crate::connection::Connection;
 use crate::grant::{GrantToken, Granted};
@@ -33,6 +34,7 @@ pub use caller::{Caller, Notice, Notices, Offer, Start, Who};
 pub use error::SessionError;
 use link::{Link, Welcomed};
 use part::Part;
+pub use part::rests_alone;
 
 /// How long the coordinator has to take the last report.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -56,6 +58,8 @@ pub struct Session {
     /// When the pod that this is in will be gone.
     stopping: watch::Receiver<Option<Monotonic>>,
     quiescing: Quiescing,
+    /// The agent asks for rests of its own.
+    asks: Option<mpsc::Receiver<Ask>>,
 }
 
 impl std::fmt::Debug for Session {
@@ -122,6 +126,7 @@ impl Session {
                         reported,
                         stopping,
                         quiescing: Quiescing::nothing(),
+                        asks: None,
                     });
                 }
                 Err(error) => {
@@ -144,6 +149,13 @@ impl Session {
     #[must_use]
     pub fn quiescing(self, quiescing: Quiescing) -> Self {
         Self { quiescing, ..self }
+    }
+
+    /// Where the agent asks for rests of its own: for [`Prepared::resting`](crate::Prepared::resting). They are as those for snapshots.
+    #[must_use]
+    pub fn rests(self) -> (Self, Option<Rests>) {
+        let (rests, asks) = Rests::new();
+        (Self { asks: Some(asks), ..self }, Some(rests))
     }
 
     /// What the coordinator said about this start.
@@ -182,7 +194,7 @@ impl Session {
     ) -> Caller {
         let mut stop = pin!(stop);
         let (mut told, mut heeding) = (true, true);
-        let mut part = Part::begin(self.quiescing.clone(), commands.clone());
+        let mut part = Part::begin(self.quiescing.clone(), commands.clone(), self.asks.take());
         // the first word after the welcome: until then the coordinator knows nothing of this agent
         self.report(&status);
         self.say_stopping();

@@ -52,6 +52,10 @@ fn main() {
                 run(Box::pin(cases::a_killed_agent_thaws_and_there_is_no_snapshot()));
             });
             case("the_books_of_a_frozen_bank_are_right", &mut || run(Box::pin(cases::the_books_of_a_frozen_bank_are_right())));
+            case("the_books_of_a_bank_that_rests_all_the_time_are_right", &mut || {
+                run(Box::pin(cases::the_books_of_a_bank_that_rests_all_the_time_are_right()));
+            });
+            case("a_rest_that_fails_costs_no_checkpoint", &mut || run(Box::pin(cases::a_rest_that_fails_costs_no_checkpoint())));
             case("the_books_of_a_bank_that_is_asked_are_right", &mut || {
                 run(Box::pin(cases::the_books_of_a_bank_that_is_asked_are_right()));
             });

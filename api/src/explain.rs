@@ -135,8 +135,7 @@ fn rests(policy: &Policy, page: &mut Page) {
     let (when, budget) = (consistency.when, show_duration(consistency.pause_budget));
     let occasion = match when {
         When::Snapshots => "For snapshots",
-        // agents don't do the other yet
-        When::EveryCheckpoint => "For snapshots, and not yet for every checkpoint",
+        When::EveryCheckpoint => "For every checkpoint",
     };
     match &consistency.quiesce {
         Quiesce::Nothing => {
@@ -155,9 +154,10 @@ fn rests(policy: &Policy, page: &mut Page) {
             }
         }
     }
-    if when == When::Snapshots {
-        page.line("Checkpoints between snapshots are captured while it runs.");
-    }
+    page.line(match when {
+        When::Snapshots => "Checkpoints between snapshots are captured while it runs.",
+        When::EveryCheckpoint => "What is captured without that rest is fuzzy.",
+    });
 }
 
 fn of_hook(hook: &Hook) -> String {

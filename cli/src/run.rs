@@ -5,7 +5,7 @@ use crate::exit::Exit;
 use crate::output::note;
 use anyhow::Context;
 use clap::Args;
-use holdfast_agent::{Command, Prepared, Status, prepare};
+use holdfast_agent::{Command, Prepared, Status, prepare, rests_alone};
 use holdfast_store::restore::Progress;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -73,7 +73,10 @@ pub(crate) struct RunArgs {
     /// Stop the program and all that it starts for the moment of a snapshot, so that many programs are captured at one moment
     #[arg(long)]
     freeze: bool,
-    /// It goes on after so long, whatever has come of the snapshot
+    /// Stop it at every checkpoint, too: each is then one moment, as a loss of power would leave it
+    #[arg(long, requires = "freeze")]
+    every_checkpoint: bool,
+    /// It goes on after so long, whatever has been captured
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0, requires = "freeze")]
     pause_budget: f64,
     /// Write what was restored, and the proof of it, to this file as JSON
@@ -104,15 +107,26 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<Exit> {
     let (status, seen) = watch::channel(Status::default());
     let (commands, asked) = mpsc::channel(4);
     let (stop, stopped) = oneshot::channel::<()>();
+    let stopped = async move { drop(stopped.await) };
     let mut sessions = JoinSet::new();
-    if let Some(session) = place.session {
-        let commands = commands.clone();
-        let session = session.quiescing(quiescing);
-        sessions.spawn(session.serve(seen, commands, async move { drop(stopped.await) }));
-    }
+    let rests = match place.session {
+        Some(session) => {
+            let session = session.quiescing(quiescing);
+            let (session, rests) = if args.every_checkpoint { session.rests() } else { (session, None) };
+            let serving = session.serve(seen, commands.clone(), stopped);
+            sessions.spawn(async move { drop(serving.await) });
+            rests
+        }
+        None if args.every_checkpoint => {
+            let (rests, serving) = rests_alone(quiescing, stopped);
+            sessions.spawn(serving);
+            Some(rests)
+        }
+        None => None,
+    };
     let prepared = prepare(config, place.transport, place.domain, status, Arc::new(Progress::default())).await;
     let ended = match prepared {
-        Ok(prepared) => supervise(args, prepared, commands, asked).await,
+        Ok(prepared) => supervise(args, prepared.resting(rests), commands, asked).await,
         Err(error) => Err(error.into()),
     };
     drop(stop);

@@ -66,7 +66,7 @@ pub(crate) struct Cut {
 
 impl Barriers {
     pub(crate) fn new(clock: Clock) -> Self {
-        let epoch = u64::try_from(clock.now().nanos()).unwrap_or(0);
+        let epoch = u64::try_from(clock.now().nanos()).unwrap_or(0).max(1); // agents' own rests have none
         Self { clock, epoch, numbers: AtomicU64::new(0), turn: Mutex::default(), progress: watch::Sender::default() }
     }
 

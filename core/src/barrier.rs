@@ -29,6 +29,17 @@ pub struct BarrierId {
     pub number: u64,
 }
 
+impl BarrierId {
+    /// In place of a coordinator's epoch, all of which are greater: the agent itself has asked for this rest.
+    pub(crate) const OWN: u64 = 0;
+
+    /// Whether the agent itself has asked for this rest.
+    #[must_use]
+    pub const fn is_own(self) -> bool {
+        self.epoch == Self::OWN
+    }
+}
+
 impl fmt::Display for BarrierId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.epoch, self.number)

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a pod's agent is told by whoever injected it: resolved, and plain enough to be read in the pod's specification.
 
-use crate::policy::{Call, Consistency, Divergence, Hook, Policy, Quiesce, RestoreMode, StatePath, Take, WithoutCoordinator};
+use crate::policy::{
+    Call, Consistency, Divergence, Hook, Policy, Quiesce, RestoreMode, StatePath, Take, When, WithoutCoordinator,
+};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -46,7 +48,7 @@ pub struct PodConfig {
     /// Sending to the store; `None`: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload_bytes_per_second: Option<u64>,
-    /// How the application is brought to rest for a snapshot; `None`: it is not.
+    /// How the application is brought to rest; `None`: it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiesce: Option<PodQuiesce>,
 }
@@ -121,7 +123,7 @@ impl PodPath {
     }
 }
 
-/// How the application is brought to rest for a snapshot.
+/// How the application is brought to rest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PodQuiesce {
@@ -129,6 +131,9 @@ pub struct PodQuiesce {
     pub means: PodMeans,
     /// It goes on after this long, whatever has come of it, in milliseconds.
     pub pause_budget_ms: u64,
+    /// At every checkpoint, not for snapshots only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub every_checkpoint: bool,
 }
 
 impl PodQuiesce {
@@ -140,7 +145,8 @@ impl PodQuiesce {
                 PodMeans::Hooks { before: PodHook::of(&hooks.before), after: hooks.after.as_ref().map(PodHook::of) }
             }
         };
-        Some(Self { means, pause_budget_ms: millis(consistency.pause_budget) })
+        let every_checkpoint = consistency.when == When::EveryCheckpoint;
+        Some(Self { means, pause_budget_ms: millis(consistency.pause_budget), every_checkpoint })
     }
 }
 
@@ -219,7 +225,7 @@ mod tests {
         let config: PodConfig = serde_json::from_str(&text).expect("read");
         let call = Call::Signal { signal: Signal::Usr1, process: "x".to_owned() };
         let means = PodMeans::Hooks { before: PodHook { call, timeout_ms: 50 }, after: None };
-        assert_eq!(config.quiesce, Some(PodQuiesce { means, pause_budget_ms: 9 }));
+        assert_eq!(config.quiesce, Some(PodQuiesce { means, pause_budget_ms: 9, every_checkpoint: false }));
         assert_eq!(serde_json::to_string(&config.quiesce).expect("written"), resting);
     }
 }

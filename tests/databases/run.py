@@ -6,15 +6,19 @@
   tests/databases/run.py NAME...       only these: postgresql, redis, sqlite-wal, sqlite-delete
   --holdfast PATH                      the program [target/debug/holdfast]
   --snapshots N                        how many [3]
+  --checkpoints N                      how many of each database's own [3]
   --without-freeze                     nothing stands still: to see what is found then
 
 One client writes numbers: each to the first database, and when that has acknowledged it to the next, and so on. In what is restored
 - each database finds itself whole, after its own crash recovery,
 - each has every number that it acknowledged before the snapshot's cut, none torn, none left out, and none but the one that was under way besides,
-- no database has a number that one before it lacks.
+- no database has a number that one before it lacks, if it is a snapshot.
+
+Between snapshots each is stopped for every checkpoint of its own (`--every-checkpoint`), and those that are clean must be as good.
 """
 import argparse
 import os
+import random
 import shutil
 import signal
 import sys
@@ -79,8 +83,8 @@ class Chain(threading.Thread):
         self.join(90)
 
 
-def play(stage, databases, snapshots):
-    """Loads databases, takes snapshots meanwhile, and checks what they bring back; how much is not as it should be."""
+def play(stage, databases, snapshots, checkpoints):
+    """Loads databases, takes snapshots meanwhile, and checks what those and checkpoints bring back; how much is not as it should be."""
     for database in databases:
         database.begin()
         print(f"        {database.name} is there: {database.version()}", flush=True)
@@ -90,10 +94,34 @@ def play(stage, databases, snapshots):
             chain.goes_on()
             moments.append(stage.snapshot(f"moment-{number}"))
         chain.goes_on()
+        found = {database.name: chosen(stage, database, checkpoints, chain) for database in databases} if stage.freezes else {}
     must(not chain.failure, chain.failure)
     for database in databases:
         database.end()
-    return sum(check(stage, databases, moment, chain) for moment in moments)
+    failures = sum(check(stage, databases, moment, chain) for moment in moments)
+    for database in databases:
+        for moment in found.get(database.name, []):
+            failures += check_alone(stage, database, moment, chain)
+    return failures
+
+
+def chosen(stage, database, count, chain):
+    """Some of its clean checkpoints: the newest, which a lost machine would begin with, and others by chance."""
+    # there is a table to look into from the first number on
+    begin = chain.acknowledged[database.name][0]
+    found = [moment for moment in stage.checkpoints(database.name) if moment.cut > begin]
+    must(len(found) >= count, f"{database.name} has no {count} clean checkpoints, only {len(found)}")
+    return [found[0], *random.sample(found[1:], count - 1)] if count else []
+
+
+def check_alone(stage, database, moment, chain):
+    """Restores one checkpoint of one database, and tells what it holds; how much is wrong with it."""
+    try:
+        print(f"ok      {database.name:<14} {moment.name}: {held(stage, database, moment, chain)[1]}", flush=True)
+        return 0
+    except Unmet as failure:
+        print(f"FAILED  {database.name:<14} {moment.name}: {failure}", flush=True)
+        return 1
 
 
 def check(stage, databases, moment, chain):
@@ -102,22 +130,27 @@ def check(stage, databases, moment, chain):
     failures, last = 0, None
     for database in databases:
         try:
-            acknowledged = chain.acknowledged[database.name]
-            before = bisect_left(acknowledged, moment.cut)
-            found, told = bring_back(stage, database, moment)
-            must(before <= found <= before + 1, f"{before} numbers acknowledged before the cut, and {found} there")
+            found, told = held(stage, database, moment, chain)
             must(last is None or found <= last[1], f"it has number {found}, and {last} is the last number of the one before it")
             last = database.name, found
-            print(f"ok      {database.name:<14} paused {moment.pauses[database.name] * 1e3:.0f} ms; {before} numbers acknowledged before the cut, "
-                  f"{found} there, {len(acknowledged)} at the end; {told}", flush=True)
+            print(f"ok      {database.name:<14} paused {moment.pauses[database.name] * 1e3:.0f} ms; {told}", flush=True)
         except Unmet as failure:
             print(f"FAILED  {database.name:<14} {failure}", flush=True)
             failures += 1
     return failures
 
 
+def held(stage, database, moment, chain):
+    """The last number that a database has at a moment, which must be that of its cut, and what is to be told of it."""
+    acknowledged = chain.acknowledged[database.name]
+    before = bisect_left(acknowledged, moment.cut)
+    found, told = bring_back(stage, database, moment)
+    must(before <= found <= before + 1, f"{before} numbers acknowledged before the cut, and {found} there")
+    return found, f"{before} numbers acknowledged before the cut, {found} there, {len(acknowledged)} at the end; {told}"
+
+
 def bring_back(stage, database, moment):
-    """The last number that a database has in a snapshot, and what more is to be told of it."""
+    """The last number that a database has at a moment, and what more is to be told of it."""
     directory, restored = stage.restore(moment, database.name)
     try:
         found, recovered, more = database.check(directory)
@@ -135,6 +168,7 @@ def main():
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(DATABASES))
     parser.add_argument("--holdfast", default=BUILT)
     parser.add_argument("--snapshots", type=int, default=3)
+    parser.add_argument("--checkpoints", type=int, default=3)
     parser.add_argument("--without-freeze", action="store_true")
     options = parser.parse_args()
     unknown = set(options.names) - set(DATABASES)
@@ -144,13 +178,13 @@ def main():
     os.umask(0o022)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupted)
-    began, chosen = time.monotonic(), [name for name in DATABASES if name in (options.names or DATABASES)]
+    began, wanted = time.monotonic(), [name for name in DATABASES if name in (options.names or DATABASES)]
     failures = 1
     try:
-        paths = programs(sorted({DATABASES[name][0] for name in chosen}))
+        paths = programs(sorted({DATABASES[name][0] for name in wanted}))
         stage = Stage(options.holdfast, freezes=not options.without_freeze)
         try:
-            failures = play(stage, [DATABASES[name][1](stage, paths) for name in chosen], options.snapshots)
+            failures = play(stage, [DATABASES[name][1](stage, paths) for name in wanted], options.snapshots, options.checkpoints)
         except Unmet:
             print(stage.processes.last_words(), file=sys.stderr)
             raise

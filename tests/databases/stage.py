@@ -20,14 +20,20 @@ BUILT = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / "debug/hol
 
 @dataclass
 class Moment:
-    """A snapshot, as its own record tells of it."""
+    """A point in time that can be restored, as its own record tells of it."""
 
     name: str
+    # which it is, for `holdfast restore`
+    point: list
+    # when all stood still and nothing had been captured: nanoseconds since 1970
+    cut: int
+
+
+@dataclass
+class Snapshot(Moment):
     skew: float
     bytes: int
     pauses: dict
-    # when all stood still and nothing had been captured: nanoseconds since 1970
-    cut: int
 
 
 class Stage:
@@ -101,7 +107,7 @@ class Stage:
     def protect(self, name, state, command, exclude=(), talks=False):
         """A program under `holdfast run`, which stops it for the moment of a snapshot."""
         options = ["--state", f"data={state}", "--lineage", name, "--scratch", self.place(f"{name}.scratch")]
-        options += ["--freeze", "--pause-budget", "20"] if self.freezes else []
+        options += ["--freeze", "--every-checkpoint", "--every", "1", "--pause-budget", "20"] if self.freezes else []
         options += [word for pattern in exclude for word in ("--exclude", pattern)]
         return self.processes.start(name, [self.holdfast, "run", *self.connect(), *options, "--", *command], talks=talks)
 
@@ -112,13 +118,20 @@ class Stage:
         must(told["consistency"] == "frozen" or not self.freezes, f"{name} is of no moment: {told['consistency']}")
         must(all(member["quality"] == "clean" for member in told["members"]) or not self.freezes, f"{name} has changed meanwhile: {told['members']}")
         pauses = {member["lineage"]: member.get("pause_ns", 0) / 1e9 for member in told["members"]}
-        return Moment(name, told["skew_ns"] / 1e9, told["bytes"], pauses, min(nanoseconds(member["first_open"]) for member in told["members"]))
+        cut = min(nanoseconds(member["first_open"]) for member in told["members"])
+        return Snapshot(name, ["--snapshot", name], cut, told["skew_ns"] / 1e9, told["bytes"], pauses)
+
+    def checkpoints(self, lineage):
+        """Those of its checkpoints that are one moment, the newest first."""
+        told = json.loads(self.processes.run([self.holdfast, "-o", "json", "timeline", lineage, *self.connect()]))
+        clean = [checkpoint for checkpoint in told["checkpoints"] if checkpoint["quality"] == "clean"]
+        return [Moment(f"checkpoint-{one['checkpoint']}", ["--checkpoint", str(one["checkpoint"])], nanoseconds(one["last_close"])) for one in clean]
 
     def restore(self, moment, lineage):
         """What a lineage was at a moment, in a new directory, and how long that took."""
         target = self.directory / f"{lineage}.{moment.name}"
         target.mkdir(mode=0o700)
-        command = [self.holdfast, "-o", "json", "restore", "--snapshot", moment.name, "--lineage", lineage, *self.fuzzy(), *self.connect(), target]
+        command = [self.holdfast, "-o", "json", "restore", *moment.point, "--lineage", lineage, *self.fuzzy(), *self.connect(), target]
         receipt = json.loads(self.processes.run(command, seconds=120))
         must(receipt["proven"] and receipt["proven_by"] == "root", f"{lineage} of {moment.name} is not what was stored: {receipt}")
         return target, receipt["took_ms"] / 1e3

@@ -24,6 +24,8 @@ pub struct Cut {
     taken: oneshot::Sender<()>,
     word: oneshot::Receiver<Word>,
     sealed: Waiting,
+    /// Everything is compared, if that takes no time: also what makes no noise is found.
+    pub(super) thorough: bool,
 }
 
 /// The other side of a [`Cut`]; dropped, what was taken hold of is in doubt.
@@ -44,7 +46,7 @@ impl Cut {
         let (taken, is_taken) = oneshot::channel();
         let (say, word) = oneshot::channel();
         let (sealed, is_sealed) = oneshot::channel();
-        (Self { taken, word, sealed }, Grip { taken: is_taken, word: say, sealed: is_sealed })
+        (Self { taken, word, sealed, thorough: true }, Grip { taken: is_taken, word: say, sealed: is_sealed })
     }
 }
 
@@ -71,6 +73,11 @@ impl Cutting {
         }
     }
 
+    /// Whether the capture under way is one.
+    pub(super) const fn is_sealing(&self) -> bool {
+        self.sealing.is_some()
+    }
+
     /// Who waits for the state that was taken hold of to be durable.
     pub(super) fn sealing(&mut self) -> Option<Waiting> {
         self.sealing.take()
@@ -95,7 +102,7 @@ impl Agent {
     pub(super) fn answered(&mut self, certain: bool) {
         self.cutting.echo = None;
         let lost = self.catch_up();
-        let (Some(Cut { taken, word, sealed }), Some(session)) = (self.cutting.due.take(), self.session.take()) else {
+        let (Some(Cut { taken, word, sealed, thorough }), Some(session)) = (self.cutting.due.take(), self.session.take()) else {
             return;
         };
         if lost {
@@ -106,7 +113,7 @@ impl Agent {
         // whoever asked for a flush is served by it, too
         self.cutting.sealing = Some(sealed);
         let deaf = lost || !certain || self.setting.watch.is_incomplete();
-        let everything = deaf || self.cadence.scan_took() <= FLUSH_SCAN_MAX;
+        let everything = deaf || thorough && self.cadence.scan_took() <= FLUSH_SCAN_MAX;
         self.launch(session, "cut", everything, move |session, setting, job| {
             let mut state = capture::take(session, setting, job)?;
             let _ = taken.send(()); // nobody may be there any more: then it is in doubt

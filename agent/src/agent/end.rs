@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The end: the last of the state is captured, and the lineage closed, as far as there is time.
 
-use super::{Agent, finish};
+use super::{Agent, Resting, finish};
 use crate::clock::SystemClock;
 use crate::status::{Phase, Status};
 use crate::{AgentError, thread};
@@ -29,6 +29,8 @@ impl Agent {
         // a lineage that is closed can be taken at once: that is worth more than what a last look would find
         let captured_by = deadline - (within / 3).min(SEAL_RESERVE);
         self.setting.governor.hurry();
+        // nothing is left that could move
+        self.resting = Resting::default();
         self.show(Phase::Ending);
         let last = async {
             while self.capturing.is_some() {

@@ -168,6 +168,7 @@ impl Life {
         let (stop, stopped) = oneshot::channel::<()>();
         let (mut sessions, mut others) = (JoinSet::new(), JoinSet::new());
         let session = session.quiescing(self.settings.quiescing());
+        let (session, rests) = if self.settings.rests_every_time() { session.rests() } else { (session, None) };
         let serving = session.serve(self.status.subscribe(), commands.clone(), async move { drop(stopped.await) });
         sessions.spawn(serving);
         others.spawn(receipt::keep(self.settings.termination_log.clone(), self.lineage.clone(), self.status.subscribe()));
@@ -187,7 +188,7 @@ impl Life {
             () = follow(&self.status, &self.board, &progress) => return (Outcome::Again, None),
         };
         let outcome = match prepared {
-            Ok(prepared) => self.protect(prepared, commands, asked).await,
+            Ok(prepared) => self.protect(prepared.resting(rests), commands, asked).await,
             Err(error) => {
                 self.tell(&error);
                 // whoever looks at the lineage must be able to read it there

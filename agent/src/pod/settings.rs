@@ -170,6 +170,12 @@ impl Settings {
         }
     }
 
+    /// Whether it is brought to rest at every checkpoint.
+    #[must_use]
+    pub fn rests_every_time(&self) -> bool {
+        self.policy.quiesce.as_ref().is_some_and(|quiesce| quiesce.every_checkpoint)
+    }
+
     /// How the application is brought to rest.
     #[must_use]
     pub fn quiescing(&self) -> Quiescing {

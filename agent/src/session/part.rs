@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The agent's part in a barrier: does what [`Member`] decides. The order in which things are done is the machine's; here they are only done.
 
-use crate::agent::{Command, Cut, Grip, Word};
+use crate::agent::{Ask, Command, Cut, Grip, Rests, Word};
 use crate::clock::SystemClock;
 use crate::quiesce::{Came, Quiescing, Rester};
 use crate::status::LastCheckpoint;
 use holdfast_core::barrier::{Answer, BarrierId, Deed, Done, Member, Order};
+use std::pin::pin;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -19,12 +20,34 @@ const HOLD: Duration = Duration::from_secs(10);
 /// How long an agent that ends waits until its application goes on; the keeper does it then.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
+/// Brings rest to an agent's checkpoints without a coordinator: where it asks for them, and what does it until `stop`.
+pub fn rests_alone(quiescing: Quiescing, stop: impl Future<Output = ()>) -> (Rests, impl Future<Output = ()>) {
+    let (rests, asks) = Rests::new();
+    let serving = async move {
+        // nobody takes orders: there are no barriers
+        let (commands, _) = mpsc::channel(1);
+        let mut part = Part::begin(quiescing, commands, Some(asks));
+        let mut stop = pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                () = part.next() => {}
+            }
+        }
+        part.close().await;
+    };
+    (rests, serving)
+}
+
 /// The agent's part.
 pub(super) struct Part {
     member: Member,
     budget: Duration,
     rester: Rester,
     commands: mpsc::Sender<Command>,
+    /// The agent asks for rests of its own.
+    asks: Option<mpsc::Receiver<Ask>>,
+    asked: Option<Ask>,
     /// Captures may be held back for a cut.
     holding: bool,
     doing: JoinSet<Done>,
@@ -40,11 +63,12 @@ struct Held {
 }
 
 impl Part {
-    pub(super) fn begin(quiescing: Quiescing, commands: mpsc::Sender<Command>) -> Self {
+    pub(super) fn begin(quiescing: Quiescing, commands: mpsc::Sender<Command>, asks: Option<mpsc::Receiver<Ask>>) -> Self {
         let (member, deed) = Member::begin();
         let (budget, doing) = (quiescing.budget, JoinSet::new());
         let rester = Rester::new(quiescing);
-        let mut part = Self { member, budget, rester, commands, doing, holding: false, held: None, answers: Vec::new() };
+        let (asked, holding, held, answers) = (None, false, None, Vec::new());
+        let mut part = Self { member, budget, rester, commands, asks, asked, doing, holding, held, answers };
         part.perform(vec![deed]);
         part
     }
@@ -75,6 +99,7 @@ impl Part {
                 Came::Goes => Done::Thawed,
             }),
             Some(done) = self.doing.join_next() => done.ok(),
+            Some(ask) = asked(&mut self.asks) => return self.rest(ask),
             () = super::sleep_until(deadline), if deadline.is_some() => None,
         };
         let now = SystemClock.monotonic();
@@ -85,6 +110,13 @@ impl Part {
         self.perform(deeds);
     }
 
+    /// The agent wants to capture a moment.
+    fn rest(&mut self, ask: Ask) {
+        self.asked = Some(ask);
+        let deeds = self.member.rest(SystemClock.monotonic(), self.budget);
+        self.perform(deeds);
+    }
+
     /// What is to be said to the coordinator.
     pub(super) fn answers(&mut self) -> Vec<(BarrierId, Answer)> {
         std::mem::take(&mut self.answers)
@@ -92,7 +124,8 @@ impl Part {
 
     /// The agent ends: the application goes on.
     pub(super) async fn close(mut self) {
-        self.lost();
+        let deeds = self.member.end(SystemClock.monotonic());
+        self.perform(deeds);
         let goes = async {
             while self.member.may_rest() {
                 self.next().await;
@@ -105,6 +138,7 @@ impl Part {
 
     fn perform(&mut self, deeds: Vec<Deed>) {
         for deed in deeds {
+            tracing::trace!(?deed, "does");
             match deed {
                 Deed::PreCopy(id) => {
                     self.rester.arm();
@@ -123,6 +157,7 @@ impl Part {
                 Deed::Cut(id) => self.cut(id),
                 Deed::Seal(id) => self.seal(id),
                 // dropped without a word, it is a checkpoint like others
+                Deed::Pass(_) => self.asked = None,
                 Deed::Forget(id) => self.held = self.held.take().filter(|(held, _)| *held != id),
                 Deed::Say(id, answer) => self.answers.push((id, answer)),
             }
@@ -132,10 +167,14 @@ impl Part {
     fn cut(&mut self, id: BarrierId) {
         let (cut, Grip { taken, word, sealed }) = Cut::new();
         self.held = Some((id, Held { word, sealed }));
-        let commands = self.commands.clone();
+        let (own, commands) = (self.asked.take_if(|_| id.is_own()), self.commands.clone());
         self.doing.spawn(async move {
-            let asked = commands.send(Command::Cut(cut)).await;
-            Done::Cut(id, asked.is_ok() && taken.await.is_ok())
+            let asked = match own {
+                Some(own) => own.send(cut).is_ok(),
+                None if id.is_own() => false,
+                None => commands.send(Command::Cut(cut)).await.is_ok(),
+            };
+            Done::Cut(id, asked && taken.await.is_ok())
         });
     }
 
@@ -146,6 +185,13 @@ impl Part {
             let sealed = if kept { sealed.await.ok().and_then(Result::ok) } else { None };
             Done::Sealed(id, sealed.map(|checkpoint| checkpoint.sequence))
         });
+    }
+}
+
+async fn asked(asks: &mut Option<mpsc::Receiver<Ask>>) -> Option<Ask> {
+    match asks {
+        Some(asks) => asks.recv().await,
+        None => None,
     }
 }
 

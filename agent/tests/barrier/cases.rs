@@ -5,6 +5,10 @@ use crate::dice::rounds;
 use crate::keepers::Application;
 use crate::kit::in_time;
 use crate::world::{Bank, By, World, process};
+use holdfast_agent::quiesce::{Means, Whom};
+use holdfast_core::checkpoint::Quality;
+use holdfast_core::pod::PodHook;
+use holdfast_core::policy::Call;
 use holdfast_proto::problem::{Problem, Reason};
 use holdfast_proto::v1::agent_service_client::AgentServiceClient;
 use holdfast_proto::v1::snapshot_service_client::SnapshotServiceClient;
@@ -24,6 +28,29 @@ const CRASHES: usize = 30;
 
 pub(crate) async fn the_books_of_a_frozen_bank_are_right() {
     audited(By::Freezing, Consistency::Frozen).await;
+}
+
+/// The agents bring their houses to rest all the time; snapshots go before that.
+pub(crate) async fn the_books_of_a_bank_that_rests_all_the_time_are_right() {
+    audited(By::FreezingAlways, Consistency::Frozen).await;
+}
+
+pub(crate) async fn a_rest_that_fails_costs_no_checkpoint() {
+    let world = World::start().await;
+    let base = world.lab.base.path();
+    let call = Call::Socket { path: base.join("nobody").display().to_string(), send: "rest".to_owned(), expect: None };
+    let before = PodHook { call, timeout_ms: 1000 };
+    let means = Means::Hooks { before, after: None, whom: Whom::OtherContainers };
+    let agent = crate::world::Agent::start(&world.url, "deaf", base, crate::world::quiescing(means), true).await;
+    let mut last = 0;
+    for number in 0..3 {
+        std::fs::write(base.join("deaf/file"), format!("{number}")).expect("a file");
+        let checkpoint = agent.flush().await;
+        assert!(checkpoint.sequence > last, "it is durable all the same");
+        assert_eq!(checkpoint.quality, Quality::Fuzzy, "nobody knows whether it was at rest");
+        last = checkpoint.sequence;
+    }
+    agent.end().await;
 }
 
 pub(crate) async fn the_books_of_a_bank_that_is_asked_are_right() {
@@ -118,7 +145,8 @@ pub(crate) async fn a_killed_agent_thaws_and_there_is_no_snapshot() {
     assert_eq!(line.trim(), "protects");
     // the other lineage must exist before it can be chosen
     let other = world.lab.base.path().join("other");
-    let first = crate::world::Agent::start(&world.url, "stubborn", &other, holdfast_agent::quiesce::Quiescing::nothing()).await;
+    let first =
+        crate::world::Agent::start(&world.url, "stubborn", &other, holdfast_agent::quiesce::Quiescing::nothing(), false).await;
     world.protected(2).await;
     drop(first);
     let (say, mut hear) = stubborn(&world, "stubborn").await;

@@ -5,6 +5,7 @@ use crate::bank::{BEGIN, Book, HOUSES, audit};
 use crate::common::files_of;
 use crate::kit::{self, Lab, in_time};
 use holdfast_agent::quiesce::{Means, Quiescing, Whom};
+use holdfast_agent::status::LastCheckpoint;
 use holdfast_agent::{AgentConfig, Command as Ask, Connection, Session, Status, Who, prepare};
 use holdfast_coordinator::{Access, Config, Coordinator};
 use holdfast_core::id::OwnerId;
@@ -27,7 +28,7 @@ use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 
 /// The program that keeps watch: the agent's.
-fn quiescing(means: Means) -> Quiescing {
+pub(crate) fn quiescing(means: Means) -> Quiescing {
     let keeper = (PathBuf::from(env!("CARGO_BIN_EXE_holdfast-agent")), vec!["keeper".into()]);
     Quiescing { means, budget: Duration::from_secs(20), keeper }
 }
@@ -100,7 +101,7 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    pub(crate) async fn start(url: &str, lineage: &str, base: &Path, quiescing: Quiescing) -> Self {
+    pub(crate) async fn start(url: &str, lineage: &str, base: &Path, quiescing: Quiescing, every: bool) -> Self {
         let connection = Connection::new(url, None).expect("an address");
         let session = in_time(Session::open(connection, Who::of("default", lineage, "a test"))).await.expect("a session");
         let transport: Arc<dyn Transport> = Arc::new(Retrying::new(Arc::new(session.transport()), Retries::default()));
@@ -113,10 +114,18 @@ impl Agent {
         let prepared = prepare(config, transport, domain, status, Arc::new(Progress::default()));
         let prepared = Box::pin(prepared).await.expect("prepared");
         let mut tasks = JoinSet::new();
+        let (session, rests) = if every { session.rests() } else { (session, None) };
         let serving = session.quiescing(quiescing).serve(seen, commands.clone(), async move { drop(stopped.await) });
         tasks.spawn(async move { drop(serving.await) });
-        tasks.spawn(async move { drop(prepared.agent.run(asked).await) });
+        tasks.spawn(async move { drop(prepared.resting(rests).agent.run(asked).await) });
         Self { tasks, commands, stop }
+    }
+
+    /// Makes durable what is dirty.
+    pub(crate) async fn flush(&self) -> LastCheckpoint {
+        let (answer, wait) = oneshot::channel();
+        self.commands.send(Ask::Flush(answer)).await.expect("running");
+        in_time(wait).await.expect("an answer").expect("a checkpoint")
     }
 
     /// Ends it in good order.
@@ -129,7 +138,7 @@ impl Agent {
 
 /// An agent's process: it protects a state and freezes what a process has started, until it is killed.
 pub(crate) async fn hold(url: &str, lineage: &str, base: &Path, application: i32) {
-    let _agent = Agent::start(url, lineage, base, quiescing(Means::Freeze(Whom::StartedBy(application)))).await;
+    let _agent = Agent::start(url, lineage, base, quiescing(Means::Freeze(Whom::StartedBy(application))), false).await;
     println!("protects");
     std::future::pending::<()>().await;
 }
@@ -147,6 +156,8 @@ pub(crate) fn process(arguments: &[&str]) -> (Child, BufReader<std::process::Chi
 pub(crate) enum By {
     Nothing,
     Freezing,
+    /// For snapshots and for every checkpoint.
+    FreezingAlways,
     Asking,
 }
 
@@ -196,11 +207,12 @@ impl Bank {
             };
             let means = match by {
                 By::Nothing => Means::Nothing,
-                By::Freezing => Means::Freeze(whom),
+                By::Freezing | By::FreezingAlways => Means::Freeze(whom),
                 By::Asking => Means::Hooks { before: hook("rest"), after: Some(hook("go")), whom },
             };
             let base = world.lab.base.path();
-            agents.push(Agent::start(&world.url, &format!("house-{number}"), base, quiescing(means)).await);
+            let every = matches!(by, By::FreezingAlways);
+            agents.push(Agent::start(&world.url, &format!("house-{number}"), base, quiescing(means), every).await);
         }
         world.protected(HOUSES).await;
         Self { world, houses, agents }

@@ -65,7 +65,8 @@ fn choices_are_explained() {
     says(
         "{paths: [{label: a, path: /a}], consistency: {mode: Freeze, when: EveryCheckpoint}, restore: {mode: Always}, preserveOwner: true}",
         &[
-            "For snapshots, and not yet for every checkpoint, the application's processes are stopped and go on after 5s at the latest.",
+            "For every checkpoint, the application's processes are stopped and go on after 5s at the latest.",
+            "What is captured without that rest is fuzzy.",
             "Whatever the disk holds: the newest clean checkpoint is restored over it.",
             "restores every file's owner",
         ],

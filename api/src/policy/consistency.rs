@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 pub struct ConsistencySpec {
     /// None: a capture is clean if nothing happened to change. Hooks: the application is asked to rest. Freeze: its processes are stopped, which needs a shared process namespace.
     pub mode: ConsistencyMode,
-    /// Snapshots: it rests for snapshots only. EveryCheckpoint: each time changes are captured, too, which agents don't do yet.
+    /// Snapshots: it rests for snapshots only. EveryCheckpoint: each time changes are captured, too; what is captured without is marked as fuzzy.
     pub when: PauseWhen,
     /// The application goes on after this long, whatever the capture has come to.
     pub pause_budget: DurationText,

@@ -124,7 +124,7 @@ fn capture() -> Vec<(&'static str, Value)> {
         ("hook-socket-path", hook(json!({"unixSocket": {"path": "app.sock", "send": "x"}}))),
         ("hook-process", hook(json!({"signal": {"name": "SIGHUP", "process": "/bin/app"}}))),
         ("hook-process", hook(json!({"signal": {"name": "SIGHUP", "process": ""}}))),
-        ("every-checkpoint", json!({"consistency": {"mode": "Freeze", "when": "EveryCheckpoint"}})),
+        ("every-checkpoint", json!({"consistency": {"when": "EveryCheckpoint"}})),
     ]
 }
 

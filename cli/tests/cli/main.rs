@@ -8,6 +8,7 @@ mod forgetting;
 mod kit;
 mod looking;
 mod repositories;
+mod resting;
 mod restoring;
 mod serving;
 mod snapshots;

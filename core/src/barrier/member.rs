@@ -3,7 +3,10 @@
 
 use super::{Answer, BarrierId, Order, Refusal, Rest};
 use crate::time::Monotonic;
+use own::Own;
 use std::time::Duration;
+
+mod own;
 
 /// What the agent must do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub enum Deed {
     Seal(BarrierId),
     /// Let go of what was taken hold of.
     Forget(BarrierId),
+    /// The agent's own rest, which has this id, does not come: its capture is made without.
+    Pass(BarrierId),
     /// Tell the coordinator.
     Say(BarrierId, Answer),
 }
@@ -43,6 +48,8 @@ pub enum Done {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Preparing,
+    /// Little is dirty, and a thaw is under way: it could undo a freeze.
+    Settling,
     Prepared,
     Freezing,
     Resting(Rest),
@@ -71,13 +78,18 @@ pub struct Member {
     lease: Option<Lease>,
     /// Thaws that were asked for and have not been confirmed: any of them could undo a freeze.
     thaws: u32,
-    /// How long the last rest was.
+    /// How long the last rest for a barrier was.
     rested: Duration,
+    /// A rest that no coordinator has asked for. While there is one, the lease is its own.
+    own: Option<Own>,
+    /// How many of those there were.
+    owned: u64,
 }
 
 impl Default for Member {
     fn default() -> Self {
-        Self { id: BarrierId::default(), stage: Stage::Over(Refusal::OutOfTurn), lease: None, thaws: 0, rested: Duration::ZERO }
+        let (id, stage) = (BarrierId::default(), Stage::Over(Refusal::OutOfTurn));
+        Self { id, stage, lease: None, thaws: 0, rested: Duration::ZERO, own: None, owned: 0 }
     }
 }
 
@@ -103,7 +115,7 @@ impl Member {
     /// The coordinator says something.
     pub fn order(&mut self, now: Monotonic, id: BarrierId, order: Order) -> Vec<Deed> {
         let mut deeds = self.tick(now);
-        if id < self.id {
+        if id < self.id || id.is_own() {
             deeds.push(Deed::Say(id, Answer::Refused(Refusal::Stale)));
             return deeds;
         }
@@ -111,7 +123,7 @@ impl Member {
             deeds.extend(self.turn_to(now, id));
         }
         match order {
-            Order::Prepare => self.prepare(&mut deeds),
+            Order::Prepare => self.prepare(now, &mut deeds),
             Order::Freeze { budget } => self.freeze(now, budget, &mut deeds),
             Order::Cut => self.cut(&mut deeds),
             Order::Thaw => self.thaw(now, &mut deeds),
@@ -125,6 +137,13 @@ impl Member {
         if !matches!(self.stage, Stage::Held | Stage::Sealing | Stage::Sealed(_)) {
             self.stage = Stage::Over(Refusal::OutOfTurn);
         }
+        deeds.extend(self.go_on_unless_own(now));
+        deeds
+    }
+
+    /// The agent ends: nobody is left to say when to go on.
+    pub fn end(&mut self, now: Monotonic) -> Vec<Deed> {
+        let mut deeds = self.lost(now);
         deeds.extend(self.go_on(now));
         deeds
     }
@@ -135,11 +154,12 @@ impl Member {
             return Vec::new();
         }
         match self.stage {
+            _ if self.own.is_some() => self.go_on(now),
             // its state was taken hold of in time
             Stage::Held => self.seal(now),
             _ => {
                 self.stage = Stage::Over(Refusal::BudgetSpent);
-                self.go_on(now).into_iter().collect()
+                self.go_on(now)
             }
         }
     }
@@ -148,10 +168,15 @@ impl Member {
     pub fn done(&mut self, now: Monotonic, done: Done) -> Vec<Deed> {
         let mut deeds = self.tick(now);
         match done {
-            Done::Thawed => self.thaws = self.thaws.saturating_sub(1),
+            Done::Thawed => {
+                self.thaws = self.thaws.saturating_sub(1);
+                deeds.extend(self.settle());
+            }
+            Done::Frozen(id, rest) if self.own == Some(Own::Freezing(id)) => deeds.extend(self.own_rests(now, id, rest)),
+            Done::Cut(id, ok) if self.own == Some(Own::Cutting(id)) => deeds.extend(self.own_is_cut(now, id, ok)),
             Done::Prepared(id, ok) if id == self.id && self.stage == Stage::Preparing => {
-                self.stage = if ok { Stage::Prepared } else { Stage::Over(Refusal::NotPrepared) };
-                deeds.push(self.say(if ok { Answer::Prepared } else { Answer::Refused(Refusal::NotPrepared) }));
+                self.stage = if ok { Stage::Settling } else { Stage::Over(Refusal::NotPrepared) };
+                deeds.extend(if ok { self.settle() } else { Some(self.say(Answer::Refused(Refusal::NotPrepared))) });
             }
             Done::Frozen(id, rest) if id == self.id && self.stage == Stage::Freezing => match rest {
                 // a thaw that is under way may have been in vain, or may not
@@ -188,7 +213,7 @@ impl Member {
 
     /// Leaves whatever barrier there was for a later one.
     fn turn_to(&mut self, now: Monotonic, id: BarrierId) -> Vec<Deed> {
-        let mut deeds: Vec<_> = self.go_on(now).into_iter().collect();
+        let mut deeds = self.go_on(now);
         if matches!(self.stage, Stage::Held) {
             deeds.push(Deed::Forget(self.id));
         }
@@ -197,18 +222,29 @@ impl Member {
         deeds
     }
 
-    fn prepare(&mut self, deeds: &mut Vec<Deed>) {
+    fn prepare(&mut self, now: Monotonic, deeds: &mut Vec<Deed>) {
+        if self.own.is_some() {
+            deeds.extend(self.go_on(now));
+        }
         match self.stage {
             // for the first time: `turn_to` has just come here
             Stage::Over(Refusal::OutOfTurn) if self.lease.is_none() => {
                 self.stage = Stage::Preparing;
                 deeds.push(Deed::PreCopy(self.id));
             }
-            Stage::Preparing => {}
+            Stage::Preparing | Stage::Settling => {}
             Stage::Prepared => deeds.push(self.say(Answer::Prepared)),
             Stage::Over(why) => deeds.push(self.say(Answer::Refused(why))),
             _ => deeds.push(self.say(Answer::Refused(Refusal::OutOfTurn))),
         }
+    }
+
+    fn settle(&mut self) -> Option<Deed> {
+        if self.stage != Stage::Settling || self.thaws > 0 {
+            return None;
+        }
+        self.stage = Stage::Prepared;
+        Some(self.say(Answer::Prepared))
     }
 
     fn freeze(&mut self, now: Monotonic, budget: Duration, deeds: &mut Vec<Deed>) {
@@ -248,7 +284,7 @@ impl Member {
             Stage::Sealing | Stage::Sealed(_) | Stage::Over(_) => {}
             _ => self.stage = Stage::Over(Refusal::OutOfTurn),
         }
-        deeds.extend(self.go_on(now));
+        deeds.extend(self.go_on_unless_own(now));
         deeds.push(self.say(Answer::Thawed(self.rested)));
         if let Stage::Sealed(sequence) = self.stage {
             deeds.push(self.say(Answer::Sealed(sequence)));
@@ -258,21 +294,36 @@ impl Member {
     /// Goes on, and makes durable what was taken hold of.
     fn seal(&mut self, now: Monotonic) -> Vec<Deed> {
         self.stage = Stage::Sealing;
-        self.go_on(now).into_iter().chain([Deed::Seal(self.id)]).collect()
+        let mut deeds = self.go_on(now);
+        deeds.push(Deed::Seal(self.id));
+        deeds
     }
 
     fn fail(&mut self, now: Monotonic, why: Refusal) -> Vec<Deed> {
         self.stage = Stage::Over(why);
-        let refused = self.say(Answer::Refused(why));
-        self.go_on(now).into_iter().chain([refused]).collect()
+        let mut deeds = self.go_on(now);
+        deeds.push(self.say(Answer::Refused(why)));
+        deeds
     }
 
     /// Lets the application go on, if it may be at rest.
-    fn go_on(&mut self, now: Monotonic) -> Option<Deed> {
-        let lease = self.lease.take()?;
-        self.rested = now.since(lease.since);
+    fn go_on(&mut self, now: Monotonic) -> Vec<Deed> {
+        let Some(lease) = self.lease.take() else { return Vec::new() };
         self.thaws += 1;
-        Some(Deed::Thaw)
+        match self.own.take() {
+            Some(Own::Freezing(id)) => vec![Deed::Thaw, Deed::Pass(id)],
+            // what is being taken hold of comes too late
+            Some(Own::Cutting(_)) => vec![Deed::Thaw],
+            None => {
+                self.rested = now.since(lease.since);
+                vec![Deed::Thaw]
+            }
+        }
+    }
+
+    /// The same, as far as it is for a coordinator to say.
+    fn go_on_unless_own(&mut self, now: Monotonic) -> Vec<Deed> {
+        if self.own.is_some() { Vec::new() } else { self.go_on(now) }
     }
 
     const fn say(&self, answer: Answer) -> Deed {

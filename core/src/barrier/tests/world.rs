@@ -77,6 +77,8 @@ enum What {
     Back(usize),
     AgentStarts(usize),
     Watchdog(usize),
+    /// An agent wants to rest for itself.
+    Rest(usize),
 }
 
 struct Agent {
@@ -87,6 +89,8 @@ struct Agent {
     stopped: Option<Monotonic>,
     watch: Option<Monotonic>,
     held: BTreeMap<BarrierId, State>,
+    /// What it was when each rest of its own began.
+    own: BTreeMap<BarrierId, State>,
     sealed: BTreeMap<u64, (State, BarrierId)>,
 }
 
@@ -95,6 +99,9 @@ struct Agent {
 pub(super) struct Report {
     pub(super) taken: u64,
     pub(super) aborted: u64,
+    /// Rests that agents asked for themselves, and those of them that did not come.
+    pub(super) own: u64,
+    pub(super) passed: u64,
     pub(super) cells: BTreeSet<(&'static str, Fault)>,
 }
 
@@ -124,7 +131,8 @@ impl World {
         let agent = || {
             let mut machine = Member::begin().0;
             let _ = machine.done(Monotonic::default(), Done::Thawed);
-            Agent { machine, alive: true, life: 0, stopped: None, watch: None, held: BTreeMap::new(), sealed: BTreeMap::new() }
+            let (held, sealed) = (BTreeMap::new(), BTreeMap::new());
+            Agent { machine, alive: true, life: 0, stopped: None, watch: None, held, own: BTreeMap::new(), sealed }
         };
         let agents = (0..count).map(|_| agent()).collect();
         let report = Report::default();
@@ -205,7 +213,7 @@ impl World {
                 let now = self.time();
                 if self.agents[member].alive {
                     let deeds = self.agents[member].machine.order(now, id, order);
-                    self.perform(member, deeds);
+                    self.perform(member, deeds)?;
                 }
             }
             What::Answer(epoch, member, id, answer) if self.alive && epoch == self.epoch => {
@@ -213,21 +221,22 @@ impl World {
             }
             What::Back(member) if self.alive => self.coordinate(Event::Back(member))?,
             What::Visible(epoch, id, set) => self.visible(epoch, id, &set)?,
-            What::Done(member, life, done) => self.done(member, life, done),
-            What::Stop(member, life, id, sure) => self.stop(member, life, id, sure),
+            What::Done(member, life, done) => self.done(member, life, done)?,
+            What::Stop(member, life, id, sure) => self.stop(member, life, id, sure)?,
             What::Go(member, life) => {
                 self.go(member)?;
-                self.done(member, life, Done::Thawed);
+                self.done(member, life, Done::Thawed)?;
             }
-            What::Look(member, life, id) => self.look(member, life, id),
+            What::Look(member, life, id) => self.look(member, life, id)?,
             What::AgentStarts(member) => {
                 let (machine, first) = Member::begin();
                 self.agents[member].machine = machine;
                 self.agents[member].alive = true;
-                self.perform(member, vec![first]);
+                self.perform(member, vec![first])?;
                 self.soon(200, What::Back(member));
             }
             What::Watchdog(member) => self.watchdog(member)?,
+            What::Rest(member) => self.rest(member)?,
             What::Answer(..) | What::Back(_) => {}
         }
         Ok(())
@@ -246,7 +255,10 @@ impl World {
             let now = self.time();
             if self.planted != Planted::NoClock && self.agents[member].alive {
                 let deeds = self.agents[member].machine.tick(now);
-                self.perform(member, deeds);
+                self.perform(member, deeds)?;
+            }
+            if self.dice.hits(5) {
+                self.rest(member)?;
             }
             if self.agents[member].alive && self.goes_wrong(1, Fault::AgentDies) {
                 let agent = &mut self.agents[member];
@@ -257,7 +269,7 @@ impl World {
             }
             if self.agents[member].alive && self.goes_wrong(1, Fault::SessionBreaks) {
                 let deeds = self.agents[member].machine.lost(now);
-                self.perform(member, deeds);
+                self.perform(member, deeds)?;
                 self.soon(300, What::Back(member));
             }
         }
@@ -268,7 +280,7 @@ impl World {
                 // some notice soon, some never
                 if self.agents[member].alive && self.dice.hits(700) {
                     let deeds = self.agents[member].machine.lost(now);
-                    self.perform(member, deeds);
+                    self.perform(member, deeds)?;
                 }
             }
             self.soon(3000, What::NewCoordinator);

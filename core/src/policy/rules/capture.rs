@@ -157,10 +157,10 @@ pub const HOOK_PROCESS: Rule<Policy> = Rule {
 pub const EVERY_CHECKPOINT: Rule<Policy> = Rule {
     name: "every-checkpoint",
     severity: Severity::Warning,
-    sentence: "asks for rest at every checkpoint, which agents don't bring yet: they bring it for snapshots only, so write when: Snapshots",
+    sentence: "asks for rest at every checkpoint, and mode: None brings none: write mode: Freeze or Hooks",
     cel: "",
     broken: |policy| {
-        let rests = !matches!(policy.consistency.quiesce, Quiesce::Nothing) && policy.consistency.when == When::EveryCheckpoint;
+        let rests = matches!(policy.consistency.quiesce, Quiesce::Nothing) && policy.consistency.when == When::EveryCheckpoint;
         field_if(rests, "spec.consistency.when")
     },
 };

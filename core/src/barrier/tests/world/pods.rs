@@ -4,7 +4,7 @@
 use super::*;
 
 impl World {
-    pub(super) fn perform(&mut self, member: usize, deeds: Vec<Deed>) {
+    pub(super) fn perform(&mut self, member: usize, deeds: Vec<Deed>) -> Checked {
         let life = self.agents[member].life;
         for deed in deeds {
             match deed {
@@ -20,11 +20,24 @@ impl World {
                     let until = Monotonic(Duration::from_millis(self.now)).plus(budget);
                     self.agents[member].watch = Some(until);
                     let sure = !self.goes_wrong(20, Fault::FreezeFails);
-                    let takes = if self.calm { 50 } else { 1700 };
+                    let takes = if self.calm || self.dice.hits(500) { 50 } else { 1700 };
                     self.soon(takes, What::Stop(member, life, id, sure));
                 }
                 Deed::Cut(id) => self.soon(300, What::Look(member, life, id)),
-                Deed::Thaw => self.soon(THAW_MILLIS, What::Go(member, life)),
+                Deed::Thaw => {
+                    self.soon(THAW_MILLIS, What::Go(member, life));
+                    // some can't wait
+                    if self.dice.hits(100) {
+                        self.soon(THAW_MILLIS, What::Rest(member));
+                    }
+                }
+                Deed::Seal(id) if id.is_own() => {
+                    let agent = &mut self.agents[member];
+                    if agent.own.remove(&id) != agent.held.remove(&id) {
+                        return Err(format!("member {member} has a checkpoint of itself that is not of its rest"));
+                    }
+                    self.report.own += 1;
+                }
                 Deed::Seal(id) => {
                     let state = self.agents[member].held.remove(&id).filter(|_| !self.goes_wrong(20, Fault::SealFails));
                     let sequence = state.map(|state| {
@@ -36,38 +49,55 @@ impl World {
                     self.soon(900, What::Done(member, life, Done::Sealed(id, sequence)));
                 }
                 Deed::Forget(id) => drop(self.agents[member].held.remove(&id)),
+                Deed::Pass(_) => self.report.passed += 1,
             }
         }
+        Ok(())
     }
 
-    pub(super) fn done(&mut self, member: usize, life: u64, done: Done) {
+    pub(super) fn rest(&mut self, member: usize) -> Checked {
+        let now = self.time();
+        if !self.agents[member].alive {
+            return Ok(());
+        }
+        let deeds = self.agents[member].machine.rest(now, PAUSE);
+        self.perform(member, deeds)
+    }
+
+    pub(super) fn done(&mut self, member: usize, life: u64, done: Done) -> Checked {
         let now = self.time();
         if self.agents[member].alive && self.agents[member].life == life {
             let deeds = self.agents[member].machine.done(now, done);
-            self.perform(member, deeds);
+            self.perform(member, deeds)?;
         }
+        Ok(())
     }
 
     /// A freeze takes effect. What a process had begun ends with it.
-    pub(super) fn stop(&mut self, member: usize, life: u64, id: BarrierId, sure: bool) {
+    pub(super) fn stop(&mut self, member: usize, life: u64, id: BarrierId, sure: bool) -> Checked {
         if self.agents[member].life != life {
-            return;
+            return Ok(());
         }
         if self.planted != Planted::NoRest {
             let now = self.time();
             self.agents[member].stopped.get_or_insert(now);
             self.after(0, What::Watchdog(member));
         }
-        self.done(member, life, Done::Frozen(id, sure.then_some(Rest::Frozen)));
-        if self.planted == Planted::GoEarly && sure {
-            self.happen_order(member, id, Order::Cut);
+        if id.is_own() {
+            let state = self.bank.state(member);
+            self.agents[member].own.insert(id, state);
         }
+        self.done(member, life, Done::Frozen(id, sure.then_some(Rest::Frozen)))?;
+        if self.planted == Planted::GoEarly && sure {
+            self.happen_order(member, id, Order::Cut)?;
+        }
+        Ok(())
     }
 
-    fn happen_order(&mut self, member: usize, id: BarrierId, order: Order) {
+    fn happen_order(&mut self, member: usize, id: BarrierId, order: Order) -> Checked {
         let now = self.time();
         let deeds = self.agents[member].machine.order(now, id, order);
-        self.perform(member, deeds);
+        self.perform(member, deeds)
     }
 
     /// The process beside the agent: from the deadline on, it lets the application go on until nobody may be stopping it any more.
@@ -94,15 +124,16 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn look(&mut self, member: usize, life: u64, id: BarrierId) {
+    pub(super) fn look(&mut self, member: usize, life: u64, id: BarrierId) -> Checked {
         let ok = !self.goes_wrong(20, Fault::CutFails);
         if ok && self.agents[member].life == life {
             let state = self.bank.state(member);
             self.agents[member].held.insert(id, state);
         }
-        self.done(member, life, Done::Cut(id, ok));
+        self.done(member, life, Done::Cut(id, ok))?;
         if self.planted == Planted::GoEarly {
             self.agents[member].stopped = None;
         }
+        Ok(())
     }
 }

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Rest at every checkpoint: whoever can bring the application to rest is asked to, and the state is captured in that moment. Without an answer it is
+//! captured as it is, and not taken for one moment; a rest is tried again, less and less often.
+
+use super::Agent;
+use super::cut::Cut;
+use crate::clock::SystemClock;
+use holdfast_core::checkpoint::Quality;
+use holdfast_core::time::Monotonic;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// If taking hold of the state took longer than this, what is dirty is made durable before the next rest, so that little is left for it.
+const LITTLE: Duration = Duration::from_millis(100);
+/// Pause after the first rest that came to nothing; it doubles …
+const AGAIN_MIN: Duration = Duration::from_secs(1);
+/// … up to this.
+const AGAIN_MAX: Duration = Duration::from_secs(60);
+
+/// A rest that the agent asks for; it comes with the order to cut, or not at all.
+pub(crate) type Ask = oneshot::Sender<Cut>;
+
+/// Where an agent asks for rest.
+#[derive(Debug)]
+pub struct Rests(mpsc::Sender<Ask>);
+
+impl Rests {
+    /// One, and where its asking is heard.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Ask>) {
+        let (rests, asks) = mpsc::channel(1);
+        (Self(rests), asks)
+    }
+}
+
+/// What is known of the rests of checkpoints.
+#[derive(Debug, Default)]
+pub(super) struct Resting {
+    /// `None`: checkpoints are made without.
+    asks: Option<mpsc::Sender<Ask>>,
+    asked: Option<oneshot::Receiver<Cut>>,
+    /// The newest checkpoint is not of one moment.
+    due: bool,
+    /// It was found by a comparison of everything: there was no noise.
+    silent: bool,
+    /// What is dirty has just been made durable.
+    copied: bool,
+    /// How long the last rest took until the state was taken hold of.
+    took: Duration,
+    /// Rests that came to nothing since one did not, and when to try again.
+    failures: u32,
+    again: Option<Monotonic>,
+}
+
+impl Resting {
+    pub(super) const fn is_asked(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// Whether captures are taken for one moment only if the application was at rest.
+    pub(super) const fn doubts(&self) -> bool {
+        self.asks.is_some()
+    }
+
+    /// The order to cut; `None`: there is no rest. Cancel-safe.
+    pub(super) async fn answered(&mut self) -> Option<Cut> {
+        match &mut self.asked {
+            Some(asked) => asked.await.ok(),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Asks for a rest, if that has any prospect.
+    fn ask(&mut self, now: Monotonic) -> bool {
+        let Some(asks) = self.asks.as_ref().filter(|_| self.again.is_none_or(|again| now >= again)) else { return false };
+        if self.took > LITTLE && !std::mem::replace(&mut self.copied, true) {
+            return false;
+        }
+        let (answer, asked) = oneshot::channel();
+        // full or closed: nobody is there to bring rest
+        self.asked = asks.try_send(answer).is_ok().then_some(asked);
+        if self.asked.is_none() {
+            self.failed(now);
+        }
+        self.is_asked()
+    }
+
+    /// The pause begins at the end of the capture that is made without.
+    fn failed(&mut self, now: Monotonic) {
+        self.failures = self.failures.saturating_add(1);
+        self.pause(now);
+    }
+
+    fn pause(&mut self, now: Monotonic) {
+        let pause = AGAIN_MIN.saturating_mul(1 << self.failures.saturating_sub(1).min(16)).min(AGAIN_MAX);
+        self.again = Some(now.plus(pause));
+    }
+
+    /// When a rest is wanted though nothing has changed since; `None`: the newest checkpoint is of one moment.
+    pub(super) fn wanted(&self, now: Monotonic) -> Option<Monotonic> {
+        (self.due && self.doubts()).then(|| self.again.unwrap_or(now))
+    }
+}
+
+impl Agent {
+    /// Has the application brought to rest at every checkpoint.
+    #[must_use]
+    pub(crate) fn resting(mut self, rests: Option<Rests>) -> Self {
+        let Some(Rests(asks)) = rests else { return self };
+        let due = self.session.as_ref().is_some_and(|session| session.quality().is_some_and(|quality| quality < Quality::Clean));
+        self.resting = Resting { asks: Some(asks), due, ..Resting::default() };
+        self
+    }
+
+    /// Captures what is dirty: at rest, if that is how, and otherwise at once.
+    pub(super) fn begin(&mut self, now: Monotonic, everything: bool) {
+        if !self.resting.ask(now) {
+            self.start(everything);
+        }
+    }
+
+    /// The application is at rest, or there is no rest.
+    pub(super) fn rested(&mut self, cut: Option<Cut>) {
+        self.resting.asked = None;
+        self.resting.copied = false;
+        match cut {
+            // what made no noise is found once more, if looking for it takes no time
+            Some(mut cut) => {
+                cut.thorough = self.resting.silent;
+                self.cut(cut);
+            }
+            None => {
+                self.resting.failed(SystemClock.monotonic());
+                tracing::debug!("the application is not brought to rest now: the capture is made without");
+                self.start(self.setting.watch.is_incomplete());
+            }
+        }
+    }
+
+    /// A capture has ended.
+    pub(super) fn note_rest(&mut self, now: Monotonic, was_cut: bool, reading: Duration) {
+        let quality = self.session.as_ref().and_then(|session| session.quality());
+        self.resting.due = quality.is_some_and(|quality| quality < Quality::Clean);
+        self.resting.silent = self.resting.due && self.scanning;
+        if was_cut {
+            self.resting.took = reading;
+        }
+        if !self.resting.due {
+            (self.resting.copied, self.resting.failures, self.resting.again) = (false, 0, None);
+        } else if was_cut {
+            // something moved though all was to be at rest
+            self.resting.failed(now);
+        } else if self.resting.failures > 0 {
+            self.resting.pause(now);
+        }
+    }
+}
