@@ -7,6 +7,7 @@ use super::cut::Cut;
 use crate::clock::SystemClock;
 use holdfast_core::checkpoint::Quality;
 use holdfast_core::time::Monotonic;
+use std::sync::PoisonError;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -69,9 +70,13 @@ impl Resting {
         }
     }
 
-    /// Asks for a rest, if that has any prospect.
-    fn ask(&mut self, now: Monotonic) -> bool {
+    /// Asks for a rest, if that has any prospect. `troubled`: the store does not answer, and a rest would be as long as it may be.
+    fn ask(&mut self, now: Monotonic, troubled: bool) -> bool {
         let Some(asks) = self.asks.as_ref().filter(|_| self.again.is_none_or(|again| now >= again)) else { return false };
+        if troubled {
+            self.failed(now);
+            return false;
+        }
         if self.took > LITTLE && !std::mem::replace(&mut self.copied, true) {
             return false;
         }
@@ -113,7 +118,8 @@ impl Agent {
 
     /// Captures what is dirty: at rest, if that is how, and otherwise at once.
     pub(super) fn begin(&mut self, now: Monotonic, everything: bool) {
-        if !self.resting.ask(now) {
+        let troubled = self.store_trouble.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if !self.resting.ask(now, troubled) {
             self.start(everything);
         }
     }
@@ -152,5 +158,60 @@ impl Agent {
         } else if self.resting.failures > 0 {
             self.resting.pause(now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Monotonic {
+        Monotonic(Duration::from_millis(millis))
+    }
+
+    fn resting() -> (Resting, mpsc::Receiver<Ask>) {
+        let (Rests(asks), heard) = Rests::new();
+        (Resting { asks: Some(asks), ..Resting::default() }, heard)
+    }
+
+    #[test]
+    fn nobody_is_stopped_while_the_store_does_not_answer() {
+        let (mut resting, mut heard) = resting();
+        assert!(!resting.ask(at(0), true));
+        assert!(heard.try_recv().is_err());
+        assert!(resting.again > Some(at(0)), "it is not asked for all the time");
+        assert!(resting.ask(at(1000), false));
+        assert!(heard.try_recv().is_ok() && resting.is_asked());
+    }
+
+    #[test]
+    fn after_a_long_rest_what_is_dirty_is_made_durable_before_the_next() {
+        let (mut resting, mut heard) = resting();
+        resting.took = LITTLE * 2;
+        assert!(!resting.ask(at(0), false), "first it is captured as it is");
+        assert!(resting.ask(at(1), false) && heard.try_recv().is_ok());
+    }
+
+    #[test]
+    fn a_rest_that_comes_to_nothing_is_tried_less_and_less_often() {
+        let (mut resting, mut heard) = resting();
+        resting.due = true;
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            resting.failed(at(0));
+            let wanted = resting.wanted(at(0)).expect("it is wanted");
+            pauses.push(wanted.since(at(0)).as_secs());
+            assert!(!resting.ask(at(0), false) && heard.try_recv().is_err(), "not before its time");
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert!(resting.ask(at(60_000), false) && heard.try_recv().is_ok());
+    }
+
+    #[test]
+    fn where_nobody_brings_rest_none_is_waited_for() {
+        let (mut resting, heard) = resting();
+        drop(heard);
+        assert!(!resting.ask(at(0), false) && !resting.is_asked());
+        assert!(resting.again.is_some(), "it is not asked for all the time");
     }
 }

@@ -24,7 +24,7 @@ def writer(name):
 def quality(name):
     """Of the newest checkpoint, as the StateLineage tells it."""
     found = stage.lineages(SPACE, name)
-    return found and found[0].get("status", {}).get("lastCheckpoint", {}).get("quality")
+    return found and found[0].get("status", {}).get("checkpoint", {}).get("quality")
 
 
 def began(pod):
