@@ -219,7 +219,7 @@ impl Lineages {
             limit: from.limits.get(&(name.0.clone(), object.spec.policy.clone())).copied().unwrap_or(super::policies::LIMIT),
             repository: from.repositories.coordinator(&key).err().map(|unready| match unready {
                 Unready::Missing => format!("there is no StateRepository {key}"),
-                Unready::Away(why) => why,
+                unready => unready.to_string(),
             }),
             seen,
         };

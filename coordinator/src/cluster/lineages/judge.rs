@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn what_a_pod_waits_for_is_not_at_rest() {
-        let foreign = WaitingFor { reason: "ForeignLineageFound", message: "choose".to_owned() };
+        let foreign = WaitingFor::warning("ForeignLineageFound", "choose");
         let facts = Facts { waiting: Some(("web-0".to_owned(), foreign)), ..Facts::default() };
         let judgement = judge(Monotonic::default(), &facts);
         assert_eq!((judgement.saying.is, judgement.saying.reason), (Truth::False, "ForeignLineageFound"));
