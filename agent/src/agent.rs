@@ -5,6 +5,7 @@ use crate::capture::{Done, Job, Setting};
 use crate::clock::SystemClock;
 use crate::config::AgentConfig;
 use crate::dirty::Dirty;
+use crate::problems::{Problems, Uncaptured};
 use crate::scratch::{LineageScratch, Memory};
 use crate::status::{LastCheckpoint, Phase, Status};
 use crate::watch::{Ear, Heard};
@@ -82,6 +83,7 @@ pub struct Agent {
     store_trouble: Trouble,
     /// Why the last capture failed on this side of the store.
     fault: Option<String>,
+    uncaptured: Uncaptured,
 }
 
 /// What an agent is made of.
@@ -137,6 +139,7 @@ impl Agent {
             last,
             store_trouble,
             fault: None,
+            uncaptured: Uncaptured::default(),
         };
         agent.note_session();
         agent.show(Phase::Protecting);
@@ -273,6 +276,7 @@ impl Agent {
             let labels = self.config.paths.iter().map(|path| path.label.as_str());
             self.dirty.everything(labels);
         }
+        self.uncaptured.began(everything, &mut self.dirty);
         let job = Job { dirt: self.dirty.take(), foreign: false, always: false };
         self.began = SystemClock.monotonic();
         self.cadence.began();
@@ -297,6 +301,7 @@ impl Agent {
                     self.cadence.disturbed(now);
                 }
                 self.acknowledged(&done);
+                self.note_problems(now, done);
                 let answer = self.last.ok_or_else(|| "there is no checkpoint yet".to_owned());
                 self.answer(&answer);
                 Ok(())
@@ -345,6 +350,22 @@ impl Agent {
             self.status.send_modify(|status| {
                 status.peak.with(now, now.since(oldest));
             });
+        }
+    }
+
+    /// What could not be captured is told until it can be.
+    fn note_problems(&mut self, now: Monotonic, done: Done) {
+        if self.uncaptured.ended(done.problems, done.totals.problems) {
+            self.cadence.distrust(now);
+        }
+        let told = self.uncaptured.told(&self.config.paths);
+        let is_new = self.status.send_if_modified(|status| {
+            let is_new = status.problems != told;
+            status.problems.clone_from(&told);
+            is_new
+        });
+        if let Some(Problems { count, path, what }) = told.filter(|_| is_new) {
+            tracing::warn!(lineage = %self.config.lineage, count, path = %path.display(), what, "NOT ALL OF THE STATE CAN BE CAPTURED");
         }
     }
 
