@@ -6,6 +6,7 @@ use crate::capture::{Done, Setting};
 use crate::clock::SystemClock;
 use crate::config::AgentConfig;
 use crate::dirty::Dirty;
+use crate::problems::{Problems, Uncaptured};
 use crate::scratch::{LineageScratch, Memory};
 use crate::status::{LastCheckpoint, Phase, Status};
 use crate::watch::{Ear, Heard};
@@ -88,6 +89,7 @@ pub struct Agent {
     store_trouble: Trouble,
     /// Why the last capture failed on this side of the store.
     fault: Option<String>,
+    uncaptured: Uncaptured,
 }
 
 /// What an agent is made of.
@@ -144,6 +146,7 @@ impl Agent {
             last,
             store_trouble,
             fault: None,
+            uncaptured: Uncaptured::default(),
         };
         agent.note_session();
         agent.show(Phase::Protecting);
@@ -225,7 +228,6 @@ impl Agent {
             self.dirty.add(label, parent, false); // its own times have changed
         }
     }
-
     async fn captured(&mut self, finished: Finished) -> Result<(), AgentError> {
         self.capturing = None;
         let (session, _, done) = finished?;
@@ -241,6 +243,7 @@ impl Agent {
                 }
                 self.acknowledged(&done);
                 self.note_rest(now, self.cutting.is_sealing(), done.reading);
+                self.note_problems(now, done);
                 let answer = self.last.ok_or_else(|| "there is no checkpoint yet".to_owned());
                 self.answer(&answer);
                 Ok(())
@@ -289,6 +292,22 @@ impl Agent {
             self.status.send_modify(|status| {
                 status.peak.with(now, now.since(oldest));
             });
+        }
+    }
+
+    /// What could not be captured is told until it can be.
+    fn note_problems(&mut self, now: Monotonic, done: Done) {
+        if self.uncaptured.ended(done.problems, done.totals.problems) {
+            self.cadence.distrust(now);
+        }
+        let told = self.uncaptured.told(&self.config.paths);
+        let is_new = self.status.send_if_modified(|status| {
+            let is_new = status.problems != told;
+            status.problems.clone_from(&told);
+            is_new
+        });
+        if let Some(Problems { count, path, what }) = told.filter(|_| is_new) {
+            tracing::warn!(lineage = %self.config.lineage, count, path = %path.display(), what, "NOT ALL OF THE STATE CAN BE CAPTURED");
         }
     }
 

@@ -6,7 +6,7 @@ use crate::clock::SystemClock;
 use crate::config::StatePath;
 use crate::governor::Governor;
 use crate::watch::Watch;
-use holdfast_core::checkpoint::{Quality, Scope, ScopeRoot, Totals};
+use holdfast_core::checkpoint::{Problem, Quality, Scope, ScopeRoot, Totals};
 use holdfast_core::id::{RootId, VolumeId};
 use holdfast_store::capture::{
     CaptureError, Checkpointing, Clock, Clones, Dirt, Observer, Old, Outcome, Request, Source, capture,
@@ -94,6 +94,8 @@ pub(crate) struct Done {
     /// The checkpoint; `None` if nothing had changed.
     pub(crate) checkpoint: Option<Acknowledged>,
     pub(crate) totals: Totals,
+    /// What could not be captured, by labels; `totals` counts those that are not named, too.
+    pub(crate) problems: Vec<(String, Problem)>,
     /// Files that must be looked at again.
     pub(crate) unstable: u64,
     pub(crate) took: Duration,
@@ -152,9 +154,9 @@ pub(crate) fn take(session: &mut Session, setting: &Setting, job: &Job) -> Resul
 /// Makes what was captured durable.
 pub(crate) fn keep(session: &mut Session, setting: &Setting, job: &Job, taken: Taken) -> Result<Done, AgentError> {
     let Taken { outcome, quality, began, reading } = taken;
-    let (totals, unstable) = (outcome.totals, outcome.unstable);
+    let (totals, unstable, problems) = (outcome.totals, outcome.unstable, outcome.problems.clone());
     let checkpoint = commit(session, setting, job, outcome, quality)?;
-    Ok(Done { checkpoint, totals, unstable, took: began.elapsed(), reading })
+    Ok(Done { checkpoint, totals, problems, unstable, took: began.elapsed(), reading })
 }
 
 /// Watches each directory before it is listed, and keeps the pace.
@@ -212,7 +214,7 @@ fn commit(
         scope: setting.scope(),
         totals: outcome.totals,
         volume: Some(setting.volume),
-        problems: outcome.problems,
+        problems: outcome.problems.into_iter().map(|(_, problem)| problem).collect(),
         now: SystemClock.now(),
     };
     Ok(Some(session.commit(&outcome.roots, meta)?))

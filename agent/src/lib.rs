@@ -24,6 +24,7 @@ mod agent;
 mod capture;
 mod dirty;
 mod gate;
+mod problems;
 mod thread;
 mod watch;
 
@@ -32,6 +33,7 @@ pub use config::{AgentConfig, StatePath};
 pub use connection::Connection;
 pub use error::AgentError;
 pub use gate::{Prepared, prepare};
+pub use problems::Problems;
 pub use remote::RemoteTransport;
 pub use session::{Session, Who, rests_alone};
 pub use status::{Phase, Restored, Status};

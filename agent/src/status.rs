@@ -2,6 +2,7 @@
 //! What an agent says of itself.
 
 use crate::history::PassedOver;
+use crate::problems::Problems;
 use holdfast_core::checkpoint::{Quality, Totals};
 use holdfast_core::id::RootId;
 use holdfast_core::lag::Peak;
@@ -47,6 +48,8 @@ pub struct Status {
     pub checkpoints: u64,
     /// What keeps the store from answering.
     pub trouble: Option<String>,
+    /// What could not be captured.
+    pub problems: Option<Problems>,
     /// Directories that are watched.
     pub watched: u64,
     /// What the start restored.

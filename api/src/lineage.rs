@@ -111,9 +111,12 @@ pub struct StateLineageStatus {
     /// How often it was claimed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<i64>,
-    /// Seconds since the oldest change that is not durable; it grows with silence.
+    /// The age of the oldest change that is not durable, in seconds: the greatest of the last moments. It grows with silence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag_seconds: Option<i64>,
+    /// Changes were not durable when this was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dirty: Option<bool>,
     /// The newest checkpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<CheckpointStatus>,

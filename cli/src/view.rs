@@ -95,6 +95,8 @@ struct LiveView {
     agent_version: String,
     uploaded_bytes: u64,
     checkpoints: u64,
+    problems: u64,
+    problem: Option<ProblemView>,
 }
 
 #[derive(Debug, Serialize)]
@@ -190,6 +192,8 @@ impl From<&v1::Live> for LiveView {
             agent_version: live.agent_version.clone(),
             uploaded_bytes: live.uploaded_bytes,
             checkpoints: live.checkpoints,
+            problems: live.problems,
+            problem: live.problem.as_ref().map(ProblemView::from),
         }
     }
 }

@@ -132,6 +132,20 @@ pub struct WaitingFor {
     pub reason: &'static str,
     /// For people.
     pub message: String,
+    /// Somebody may have to do something; else it ends by itself.
+    pub is_warning: bool,
+}
+
+impl WaitingFor {
+    /// Something that ends by itself.
+    pub(crate) fn normal(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), is_warning: false }
+    }
+
+    /// Something that may last until somebody does what the message says.
+    pub(crate) fn warning(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { is_warning: true, ..Self::normal(reason, message) }
+    }
 }
 
 /// The webhook's Deployment in Holdfast's own namespace, and our own.

@@ -213,12 +213,14 @@ impl Table {
         Some((live, silence))
     }
 
-    /// What the agent of a lineage last said, with its silence since.
+    /// What the agent of a lineage last said, with its silence since; and whether it said that changes were not durable, which silence does not say.
     #[cfg(feature = "kubernetes")]
-    pub(crate) fn report(&self, now: Monotonic, key: Key) -> Option<v1::StatusReport> {
+    pub(crate) fn report(&self, now: Monotonic, key: Key) -> Option<(v1::StatusReport, bool)> {
         let (live, _) = self.live(now, key)?;
-        let stored = self.sessions.get(&key)?.stored.clone();
-        Some(v1::StatusReport { live: Some(live), ..stored })
+        let open = self.sessions.get(&key)?;
+        // what is seeded is not stored yet, whether it changes or not
+        let dirty = open.live.lag_ms > 0 || open.live.dirty_paths > 0 || open.live.phase() == v1::Phase::Seeding;
+        Some((v1::StatusReport { live: Some(live), ..open.stored.clone() }, dirty))
     }
 
     /// The process of a lineage's agent, if it can take part in a barrier.

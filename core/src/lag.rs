@@ -121,4 +121,23 @@ mod tests {
         // nobody has asked for a long time
         assert_eq!(peak.with(at(60), Duration::ZERO), Duration::ZERO);
     }
+
+    #[test]
+    fn what_was_once_is_told_for_five_to_ten_seconds() {
+        let lag = Duration::from_millis(800);
+        for changed in 20..30 {
+            let mut peak = Peak::default();
+            let mut told = Vec::new();
+            for now in 0..60 {
+                let lag = if now == changed { lag } else { Duration::ZERO };
+                if peak.with(at(now), lag) > Duration::ZERO {
+                    told.push(now - changed);
+                }
+            }
+            assert_eq!(told.first(), Some(&0), "at once");
+            let last = told.last().copied().unwrap_or_default();
+            assert!((4..10).contains(&last), "{told:?}");
+            assert_eq!(told.len() as u64, last + 1, "without a gap: {told:?}");
+        }
+    }
 }

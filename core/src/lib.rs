@@ -13,6 +13,7 @@ pub mod gallop;
 pub mod id;
 pub mod lag;
 pub mod lineage;
+pub mod object;
 pub mod pod;
 pub mod policy;
 pub mod slot;

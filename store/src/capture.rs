@@ -130,8 +130,8 @@ pub struct Outcome {
     pub roots: Composed,
     /// What they hold.
     pub totals: Totals,
-    /// What could not be captured; at most 16, the rest is counted in `totals`.
-    pub problems: Vec<Problem>,
+    /// What could not be captured, each with the label of its state path; at most 16, the rest is counted in `totals`.
+    pub problems: Vec<(String, Problem)>,
     /// When.
     pub interval: Interval,
     /// Files that changed while they were read, or between being read and the end.

@@ -137,7 +137,7 @@ impl Lab {
             scope: Scope::default(),
             totals: outcome.totals,
             volume: None,
-            problems: outcome.problems.clone(),
+            problems: outcome.problems.iter().map(|(_, problem)| problem.clone()).collect(),
             now: SystemClock.now(),
         };
         let done = session.commit(&outcome.roots, meta).expect("a commit");

@@ -72,6 +72,7 @@ impl Agent {
             let labels = self.config.paths.iter().map(|path| path.label.as_str());
             self.dirty.everything(labels);
         }
+        self.uncaptured.began(everything, &mut self.dirty);
         let job = Job { dirt: self.dirty.take(), foreign: false, always: false };
         tracing::trace!(name, everything, "begins");
         self.began = SystemClock.monotonic();

@@ -4,6 +4,7 @@
 use crate::AgentError;
 use crate::session::SessionError;
 use holdfast_core::disk::Refusal;
+use holdfast_core::object;
 use holdfast_store::StoreError;
 
 /// Why not: one word of a closed set, and a sentence with what to do.
@@ -98,23 +99,13 @@ fn advice(refusal: &Refusal, lineage: &str) -> String {
 
 /// How a person decides for one lineage.
 fn choose(lineage: &str, choice: &str) -> String {
-    let name = object(lineage).unwrap_or_else(|| "NAME".to_owned());
+    let name = object::plain(lineage).unwrap_or_else(|| "NAME".to_owned());
     format!("`kubectl annotate statelineage {name} holdfast.dev/choose={choice}`")
 }
 
 /// Where its record's name stands, if it can't be told here.
 fn record(lineage: &str) -> &'static str {
-    if object(lineage).is_some() { "" } else { " (NAME is the pod's label holdfast.dev/lineage)" }
-}
-
-/// The name of a lineage's StateLineage, where it follows from the lineage's: long names, and slots that are names themselves, have a hash.
-fn object(lineage: &str) -> Option<String> {
-    const LABEL_MAX: usize = 63;
-    // behind an @ stands the cluster, where another one has the name
-    let (name, _) = lineage.split_once('@').unwrap_or((lineage, ""));
-    let (_, slot) = name.rsplit_once('/')?;
-    let is_clear = slot == "shared" || (!slot.is_empty() && slot.bytes().all(|byte| byte.is_ascii_digit()));
-    (is_clear && name.len() <= LABEL_MAX).then(|| name.replace('/', "-"))
+    if object::plain(lineage).is_some() { "" } else { " (NAME is the pod's label holdfast.dev/lineage)" }
 }
 
 #[cfg(test)]
@@ -157,15 +148,5 @@ mod tests {
                 assert!(said.contains("statelineage NAME ") && said.contains("the pod's label holdfast.dev/lineage"), "{said}");
             }
         }
-    }
-
-    #[test]
-    fn a_record_is_named_as_the_coordinator_names_it() {
-        assert_eq!(object("statefulset/web/0").as_deref(), Some("statefulset-web-0"));
-        assert_eq!(object("statefulset/web/1@c1c1c1c1").as_deref(), Some("statefulset-web-1"));
-        assert_eq!(object("deployment/web/shared").as_deref(), Some("deployment-web-shared"));
-        assert_eq!(object("daemonset/log/node-7"), None);
-        assert_eq!(object(&format!("statefulset/{}/0", "x".repeat(80))), None);
-        assert_eq!(object(""), None);
     }
 }

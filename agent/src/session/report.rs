@@ -2,10 +2,12 @@
 //! An agent's status on the wire.
 
 use crate::grant::wire_time;
+use crate::problems::Problems;
 use crate::status::{Phase, Status};
 use holdfast_core::checkpoint::Quality;
 use holdfast_core::time::{Monotonic, Timestamp};
 use holdfast_proto::v1;
+use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 /// What of a status is worth a report at once.
@@ -15,12 +17,14 @@ pub(super) struct Gist {
     sequence: u64,
     dirty: bool,
     trouble: Option<String>,
+    problems: Option<Problems>,
 }
 
 impl Gist {
     pub(super) fn of(status: &Status) -> Self {
         let sequence = status.checkpoint.map_or(0, |checkpoint| checkpoint.sequence);
-        Self { phase: phase(status), sequence, dirty: status.oldest.is_some(), trouble: status.trouble.clone() }
+        let (trouble, problems) = (status.trouble.clone(), status.problems.clone());
+        Self { phase: phase(status), sequence, dirty: status.oldest.is_some(), trouble, problems }
     }
 }
 
@@ -35,6 +39,8 @@ pub(super) fn report(status: &Status, now: Timestamp, monotonic: Monotonic) -> v
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         uploaded_bytes: status.uploaded_bytes,
         checkpoints: status.checkpoints,
+        problems: status.problems.as_ref().map_or(0, |problems| problems.count),
+        problem: status.problems.as_ref().map(problem),
     };
     let checkpoint = status.checkpoint;
     let quality = checkpoint.map_or(v1::Quality::Unspecified, |checkpoint| match checkpoint.quality {
@@ -49,6 +55,10 @@ pub(super) fn report(status: &Status, now: Timestamp, monotonic: Monotonic) -> v
         last_close: checkpoint.map(|checkpoint| wire_time(checkpoint.last_close)),
         bytes: checkpoint.map_or(0, |_| status.totals.bytes),
     }
+}
+
+fn problem(problems: &Problems) -> v1::Problem {
+    v1::Problem { path: problems.path.as_os_str().as_bytes().to_vec().into(), what: problems.what.clone() }
 }
 
 /// Rounded up: what is told is a bound.

@@ -135,10 +135,14 @@ async fn a_session_from_hello_to_the_last_word() {
         status.checkpoint = Some(checkpoint(7));
         // it became durable after 800 ms
         status.peak.with(SystemClock.monotonic(), Duration::from_millis(800));
+        let (path, what) = ("/data/key".into(), "Permission denied".to_owned());
+        status.problems = Some(crate::Problems { count: 3, path, what });
     });
     let report = client.report().await;
     let live = report.live.expect("live");
     assert_eq!((report.sequence, live.phase(), live.lag_ms, live.lag_lately_ms), (7, v1::Phase::Streaming, 0, 800));
+    let problem = live.problem.expect("the first");
+    assert_eq!((live.problems, &problem.path[..], problem.what.as_str()), (3, &b"/data/key"[..], "Permission denied"));
 
     client.command(session_response::Command::Flush(v1::Flush { id: 3, within_ms: 60_000 })).await;
     let Some(Command::Flush(answer)) = asked.recv().await else { panic!("no flush") };

@@ -14,3 +14,4 @@ mod kit;
 mod proofs;
 mod restarts;
 mod seconds;
+mod unreadable;

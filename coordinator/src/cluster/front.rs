@@ -65,7 +65,7 @@ impl Front {
     pub(super) fn coordinator(&self, key: &RepositoryKey) -> Result<Coordinator, Status> {
         self.repositories.borrow().coordinator(key).cloned().map_err(|unready| match unready {
             Unready::Missing => status::not_found("StateRepository", key.to_string()),
-            Unready::Away(why) => {
+            why => {
                 let problem = Problem::new(Reason::StoreUnavailable, format!("StateRepository {key} is not ready: {why}"));
                 problem.resource("StateRepository", key.to_string()).retry_after(READY_PAUSE).into()
             }

@@ -33,7 +33,8 @@ fn news(rows: &[SlotView], pods: &Store<Pod>) -> Vec<News> {
     let told = waiting.filter_map(|(row, (pod, why))| {
         let is = |known: &Pod| known.name_any() == *pod && known.namespace().as_deref() == Some(&row.namespace);
         let about = pods.find(is)?.object_ref(&());
-        Some(News::normal(about, why.reason, "Wait", format!("the application waits for its state: {}", why.message)))
+        let note = format!("the application waits for its state: {}", why.message);
+        Some(News { about, is_warning: why.is_warning, reason: why.reason, action: "Wait", note })
     });
     told.collect()
 }
@@ -52,21 +53,36 @@ mod tests {
     #[tokio::test]
     async fn a_pod_that_waits_is_told_of() {
         let server = ApiServer::default();
-        server.put("pods", json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "web-0", "namespace": "shop" } }));
+        for name in ["web-0", "web-1"] {
+            server.put("pods", json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "namespace": "shop" } }));
+        }
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         let store = follow(&mut tasks, &stop, &Metrics::default(), &server.client(), Default::default(), &[]);
         store.wait_until_ready().await.expect("a listing");
-        let row = |pod: &str| SlotView {
+        let row = |pod: &str, why: WaitingFor| SlotView {
             namespace: "shop".to_owned(),
             object: None,
             repository: RepositoryKey::new("shop", "default"),
             lineage: String::new(),
             holder: None,
-            waiting: Some((pod.to_owned(), WaitingFor { reason: "SlotHeld", message: "web-1 holds it".to_owned() })),
+            waiting: Some((pod.to_owned(), why)),
         };
-        let told = news(&[row("web-0"), row("gone"), SlotView { waiting: None, ..row("web-0") }], &store);
-        assert_eq!(told.len(), 1);
-        assert_eq!((told[0].reason, told[0].note.as_str()), ("SlotHeld", "the application waits for its state: web-1 holds it"));
+        let held = || WaitingFor::normal("SlotHeld", "web-2 holds it");
+        let rows = [
+            row("web-0", held()),
+            row("gone", held()),
+            SlotView { waiting: None, ..row("web-0", held()) },
+            row("web-1", WaitingFor::warning("Diverged", "choose")),
+        ];
+        let told = news(&rows, &store);
+        let told_of = |news: &News| (news.is_warning, news.reason, news.note.clone());
+        assert_eq!(
+            told.iter().map(told_of).collect::<Vec<_>>(),
+            [
+                (false, "SlotHeld", "the application waits for its state: web-2 holds it".to_owned()),
+                (true, "Diverged", "the application waits for its state: choose".to_owned()),
+            ]
+        );
         assert!(told[0].about.uid.is_some(), "without it kubectl describe does not find the Event");
         stop.cancel();
         tasks.join_all().await;

@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use futures::{StreamExt, stream};
 use holdfast_api::lineage::{CheckpointStatus, QualityStatus};
 use holdfast_api::{StateLineage, StateLineageStatus};
-use holdfast_core::lag::{self, Peak};
+use holdfast_core::lag;
 use holdfast_core::time::{Monotonic, Timestamp};
 use holdfast_proto::v1::{Phase, Quality};
 use judge::{Facts, Heard, Judgement, Newest, Seen, judge};
@@ -87,7 +87,6 @@ struct Known {
     logged: Option<(Monotonic, Option<Logged>)>,
     /// When its log could not be read, if that was the last that was tried.
     not_read: Option<Monotonic>,
-    peak: Peak,
     written: Option<Monotonic>,
     failures: u32,
     not_before: Monotonic,
@@ -108,6 +107,7 @@ struct Look<'a> {
     object: &'a StateLineage,
     judgement: Judgement,
     lag: Option<Duration>,
+    dirty: bool,
     newest: Option<(Newest, u64)>,
     generation: Option<u64>,
     node: Option<String>,
@@ -188,9 +188,13 @@ impl Lineages {
         let (name, key, now) = (name_of(object), repository_of(object), from.clock.monotonic());
         let seen = seen.get(&(key.clone(), object.spec.lineage.clone())).cloned();
         let pod = from.pods.get(&name);
+        let was_dirty = object.status.as_ref().is_some_and(was_dirty);
         let known = self.known.entry(name.clone()).or_default();
         if let Some(seen) = &seen {
-            known.heard = Some(Heard { lag: seen.lag, at: now, ended: seen.phase == Phase::Ended });
+            // a gate that is shut, and an agent that has said nothing yet, make nothing durable
+            let is_writing = !matches!(seen.phase, Phase::Waiting | Phase::Unspecified);
+            let dirty = if is_writing { seen.dirty } else { known.heard.map_or(was_dirty, |heard| heard.dirty) };
+            known.heard = Some(Heard { lag: seen.lag, at: now, dirty });
             known.reported = seen.newest.or(known.reported);
         }
         let since = known.read_since();
@@ -211,7 +215,7 @@ impl Lineages {
         let facts = Facts {
             heard: known.heard,
             sealed,
-            lagged: object.status.as_ref().is_some_and(lagged),
+            was_dirty,
             has_pod: pod.is_some(),
             waiting: from.waiting.get(&name).cloned(),
             damage: verified.as_ref().and_then(damage),
@@ -219,7 +223,7 @@ impl Lineages {
             limit: from.limits.get(&(name.0.clone(), object.spec.policy.clone())).copied().unwrap_or(super::policies::LIMIT),
             repository: from.repositories.coordinator(&key).err().map(|unready| match unready {
                 Unready::Missing => format!("there is no StateRepository {key}"),
-                Unready::Away(why) => why,
+                unready => unready.to_string(),
             }),
             seen,
         };
@@ -234,10 +238,11 @@ impl Lineages {
                 from.events.tell(News { about, is_warning, reason, action: "Protect", note });
             }
         }
-        // whoever loses a pod now has lost what its lag was at its worst
+        // whoever loses a pod now has lost what its lag was at its worst: its agent tells the greatest of a while, and only that is more than it is now
         let peak = facts.seen.as_ref().map(|seen| seen.peak).unwrap_or_default();
-        let lag = judgement.lag.map(|lag| known.peak.with(now, lag.max(peak)));
-        Look { name, object, judgement, lag, newest, generation: logged.map(|logged| logged.generation), node, verified }
+        let lag = judgement.lag.map(|lag| lag.max(peak));
+        let (dirty, generation) = (facts.is_dirty(), logged.map(|logged| logged.generation));
+        Look { name, object, judgement, lag, dirty, newest, generation, node, verified }
     }
 
     async fn write_all(&mut self, from: &Sources<'_>, looks: Vec<Look<'_>>, metrics: &metrics::Metrics) {
@@ -281,10 +286,9 @@ fn seen_of(repositories: &Repositories) -> HashMap<(RepositoryKey, String), Seen
     all
 }
 
-/// Whether changes were not durable when this was written.
-fn lagged(status: &StateLineageStatus) -> bool {
-    let said = conditions::find(&status.conditions, judge::PROTECTED).map(|said| said.reason.as_str());
-    matches!(said, Some("Unsealed" | "NotRead")) || status.lag_seconds.is_some_and(|lag| lag > 0)
+/// Whether changes were not durable when this was written. The lag that it shows says nothing of that: it is the greatest of a while.
+fn was_dirty(status: &StateLineageStatus) -> bool {
+    status.dirty == Some(true)
 }
 
 /// What could not be read back.
@@ -326,6 +330,7 @@ fn status(look: &Look<'_>, now: Timestamp) -> StateLineageStatus {
         conditions: conditions::settled(&before.conditions, said, look.object.metadata.generation, now),
         // a bound: rounded up
         lag_seconds: look.lag.map(|lag| i64::try_from(lag.as_millis().div_ceil(1000)).unwrap_or(i64::MAX)),
+        dirty: look.dirty.then_some(true),
         // until it was read, what is shown stays
         checkpoint: checkpoint.or(before.checkpoint),
         generation: look.generation.and_then(|generation| i64::try_from(generation).ok()).or(before.generation),
@@ -348,6 +353,7 @@ fn change(before: Option<&StateLineageStatus>, now: &StateLineageStatus) -> Opti
     let more = !conditions::all_said(&before.conditions, &now.conditions)
         || (&before.checkpoint, before.generation, &before.node, before.verified_sequence, &before.verified_time)
             != (&now.checkpoint, now.generation, &now.node, now.verified_sequence, &now.verified_time)
+        || before.dirty != now.dirty
         || before.lag_seconds.is_some() != now.lag_seconds.is_some();
     match (more, now.lag_seconds.cmp(&before.lag_seconds)) {
         (true, _) | (false, Ordering::Greater) => Some(Change::More),

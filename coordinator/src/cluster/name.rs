@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How things are called: repositories, and the lineages of workloads' slots.
 
+pub(super) use holdfast_core::object::{LABEL_MAX, SHARED};
+
+use holdfast_core::object;
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::str::FromStr;
 
-/// Longest value of a label, and so of the name of a StateLineage's object.
-pub(super) const LABEL_MAX: usize = 63;
 /// Hexadecimal digits of a hash that tell long names apart.
 const HASH_DIGITS: usize = 10;
-/// The slot of a state that all replicas share.
-pub(super) const SHARED: &str = "shared";
 
 /// The name of a StateRepository.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,12 +76,8 @@ impl LineageName {
     /// With a hash where dashes and dots could be read in two ways, or where it would be too long for a label.
     #[must_use]
     pub fn object(&self) -> String {
-        let plain = format!("{}-{}-{}", self.kind, self.name, self.slot).to_ascii_lowercase();
-        let is_clear = self.slot == SHARED || (!self.slot.is_empty() && self.slot.bytes().all(|byte| byte.is_ascii_digit()));
-        if is_clear && plain.len() <= LABEL_MAX {
-            return plain;
-        }
-        hashed(&plain, &self.lineage())
+        let lineage = self.lineage();
+        object::plain(&lineage).unwrap_or_else(|| hashed(&lineage.replace('/', "-"), &lineage))
     }
 }
 

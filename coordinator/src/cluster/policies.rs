@@ -68,7 +68,7 @@ fn ready(policy: &StatePolicy, facts: &Facts) -> (Truth, &'static str, String) {
             let message = format!("there is no StateRepository {repository:?} in this namespace: create it");
             return (Truth::False, "RepositoryMissing", message);
         }
-        Err(Unready::Away(why)) => {
+        Err(why) => {
             return (Truth::False, "RepositoryNotReady", format!("StateRepository {repository:?} can't be used: {why}"));
         }
         Ok(()) => {}

@@ -32,6 +32,9 @@ pub(crate) enum Unready {
     /// There is none of that name.
     #[error("it does not exist")]
     Missing,
+    /// It was not tried yet, and will be.
+    #[error("{0}")]
+    Untried(&'static str),
     /// It can't be used now.
     #[error("{0}")]
     Away(String),
@@ -46,12 +49,11 @@ impl FromIterator<(RepositoryKey, RepositoryState)> for Repositories {
 impl Repositories {
     /// The coordinator of a repository.
     pub(crate) fn coordinator(&self, key: &RepositoryKey) -> Result<&Coordinator, Unready> {
-        let away = |why: &str| Err(Unready::Away(why.to_owned()));
         match self.states.get(key) {
             Some(RepositoryState::Ready(coordinator)) => Ok(coordinator),
-            Some(RepositoryState::NotReady(why)) => away(why),
-            Some(RepositoryState::Opening) => away("it is being opened"),
-            None if !self.listed => away("it was not looked at yet"),
+            Some(RepositoryState::NotReady(why)) => Err(Unready::Away(why.clone())),
+            Some(RepositoryState::Opening) => Err(Unready::Untried("it is being opened")),
+            None if !self.listed => Err(Unready::Untried("it was not looked at yet")),
             None => Err(Unready::Missing),
         }
     }

@@ -168,9 +168,9 @@ impl Desk {
         Some(v1::Live { heard: Some(heard), ..live })
     }
 
-    /// What the agent of a lineage last said of itself and of what is durable.
+    /// What the agent of a lineage last said of itself and of what is durable; and whether it said that something was not.
     #[cfg(feature = "kubernetes")]
-    pub(crate) fn report(&self, key: Key) -> Option<v1::StatusReport> {
+    pub(crate) fn report(&self, key: Key) -> Option<(v1::StatusReport, bool)> {
         self.inner().table.report(self.clock.monotonic(), key)
     }
 

@@ -3,7 +3,9 @@
 
 use crate::kit::World;
 use crate::kube_kit::{ApiServer, Key};
-use holdfast_coordinator::cluster::{Cluster, ClusterConfig, Holds, Repositories, RepositoryKey, RepositoryState, SlotView};
+use holdfast_coordinator::cluster::{
+    Cluster, ClusterConfig, Holds, Repositories, RepositoryKey, RepositoryState, SlotView, WaitingFor,
+};
 use holdfast_coordinator::{Access, Config, Coordinator};
 use holdfast_core::id::OwnerId;
 use holdfast_proto::v1::agent_service_client::AgentServiceClient;
@@ -175,6 +177,20 @@ impl Lab {
         let mut record = self.api.get("statelineages", "shop", lineage).unwrap();
         json_patch::merge(&mut record, &json!({"metadata": {"annotations": {"holdfast.dev/choose": choice}}}));
         self.api.put("statelineages", record);
+    }
+
+    /// Whether the Event on a pod that waits for this is a warning, once one does.
+    pub async fn warns(&self, reason: &str, words: &str) -> bool {
+        let waits = |waiting: &WaitingFor| waiting.reason == reason && waiting.message.contains(words);
+        let find = |rows: &[SlotView]| {
+            rows.iter()
+                .filter_map(|row| Some(&row.waiting.as_ref()?.1))
+                .find(|&waiting| waits(waiting))
+                .map(|waiting| waiting.is_warning)
+        };
+        let mut slots = self.served.slots.clone();
+        let rows = tokio::time::timeout(WITHIN, slots.wait_for(|rows| find(rows).is_some())).await.expect("it waits").unwrap();
+        find(&rows).unwrap()
     }
 
     /// The agent of a pod says hello, with the pod's token.

@@ -46,7 +46,7 @@ async fn a_replacement_waits_for_its_predecessor_and_goes_on_with_its_slot() {
     let waiting =
         lab.served.slots.clone().wait_for(|rows| rows.iter().any(|row| row.waiting.is_some())).await.expect("rows").clone();
     let row = waiting.iter().find_map(|row| row.waiting.as_ref()).expect("a row");
-    assert_eq!((row.0.as_str(), row.1.reason), ("api-c", "NoFreeSlot"));
+    assert_eq!((row.0.as_str(), row.1.reason, row.1.is_warning), ("api-c", "NoFreeSlot", false));
     lab.gone("shop", "api-b");
     let three = three.welcomed().await;
     assert_eq!(three.lineage(), "default:deployment/api/1");
@@ -145,10 +145,13 @@ async fn what_is_missing_is_said_and_waited_for() {
     lab.member("shop", "web-0", "w0");
     let mut agent = lab.hello("shop", "web-0", "w0").await;
     agent.waits_for("PolicyMissing").await;
+    assert!(lab.warns("PolicyMissing", "create it").await);
     policy(&lab.api, "shop", "web", "Replica");
     assert_eq!(agent.waits_for("RestoreInProgress").await, "restore nightly goes on");
+    assert!(!lab.warns("RestoreInProgress", "nightly").await, "it ends with the restore");
     lab.holds.send_replace(Arc::default());
     assert!(agent.waits_for("RepositoryNotReady").await.contains("the bucket does not answer"));
+    assert!(lab.warns("RepositoryNotReady", "the bucket does not answer").await);
     lab.repositories.send_replace(ready);
     assert_eq!(agent.welcomed().await.lineage(), "default:statefulset/web/0");
 }
@@ -162,15 +165,18 @@ async fn only_a_repository_that_is_not_there_is_to_be_created() {
     let mut agent = lab.hello("shop", "web-0", "w0").await;
     let message = agent.waits_for("RepositoryNotReady").await;
     assert!(message.contains("there is no StateRepository shop/default: create it"), "{message}");
+    assert!(lab.warns("RepositoryNotReady", "create it").await);
     // a leader that has just begun has opened none of those that are there
     lab.repositories.send_replace(table(vec![(RepositoryKey::new("shop", "default"), RepositoryState::Opening)]));
     assert_eq!(agent.waits_for("RepositoryNotReady").await, "StateRepository shop/default is not ready: it is being opened");
+    assert!(!lab.warns("RepositoryNotReady", "it is being opened").await, "it will be");
     // of another namespace it is no help
     lab.repositories.send_replace(table(vec![(RepositoryKey::new("other", "default"), RepositoryState::Opening)]));
     assert!(agent.waits_for("RepositoryNotReady").await.contains("create it"));
     // or has not even looked which there are
     lab.repositories.send_replace(Default::default());
     assert!(agent.waits_for("RepositoryNotReady").await.contains("it was not looked at yet"));
+    assert!(!lab.warns("RepositoryNotReady", "it was not looked at yet").await, "it will be");
     lab.repositories.send_replace(ready);
     assert_eq!(agent.welcomed().await.lineage(), "default:statefulset/web/0");
 }
@@ -218,6 +224,7 @@ async fn another_clusters_lineage_waits_for_a_person() {
     assert!(record("statefulset-web-0")["metadata"]["annotations"].get("holdfast.dev/choose").is_none(), "it was followed");
     let mut two = lab.hello("shop", "web-1", "w1").await;
     two.waits_for("ForeignLineageFound").await;
+    assert!(lab.warns("ForeignLineageFound", "choose").await);
     lab.choose("statefulset-web-1", "fresh");
     let two = two.welcomed().await;
     assert_eq!(two.lineage(), "default:statefulset/web/1@c1c1c1c1");
@@ -234,10 +241,7 @@ async fn a_disk_that_differs_waits_for_a_person() {
     let mut agent = lab.join("shop", "web-0", "w0").await;
     assert_eq!(agent.welcome.start, 0);
     agent.report(Phase::Waiting, "Diverged: the disk is older than the repository").await;
-    let stuck = |rows: &Arc<Vec<holdfast_coordinator::cluster::SlotView>>| {
-        rows.iter().any(|row| row.waiting.as_ref().is_some_and(|(_, waiting)| waiting.reason == "Diverged"))
-    };
-    lab.served.slots.clone().wait_for(stuck).await.expect("rows");
+    assert!(lab.warns("Diverged", "older than the repository").await);
     lab.choose("statefulset-web-0", "prefer-store");
     assert_eq!(Problem::of(&agent.end().await).reason, Some(Reason::Decided));
     let agent = lab.join("shop", "web-0", "w0").await;
@@ -279,6 +283,7 @@ async fn two_namespaces_never_have_one_history() {
     lab.member("other", "web-0", "o0");
     let mut second = lab.hello("other", "web-0", "o0").await;
     let message = second.waits_for("LineageTaken").await;
+    assert!(lab.warns("LineageTaken", "same history").await);
     assert!(message.contains("StateLineage shop/statefulset-web-0") && message.contains("a domain or a prefix"), "{message}");
     // another slot is nobody's
     lab.member("other", "web-1", "o1");

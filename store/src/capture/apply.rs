@@ -53,7 +53,7 @@ struct Applier<'a, S> {
     content: Option<(Editor<ContentMap>, Option<Preview>)>,
     /// Bytes of inodes with several names.
     link_bytes: u64,
-    problems: Vec<Problem>,
+    problems: Vec<(String, Problem)>,
     problem_count: u64,
     began: Timestamp,
 }
@@ -179,10 +179,10 @@ impl<S: CaptureSink> Applier<'_, S> {
                 Ok(())
             }
             Op::Barrier(answer) => self.barrier(&answer),
-            Op::Problem(problem) => {
+            Op::Problem { label, problem } => {
                 self.problem_count += 1;
                 if self.problems.len() < PROBLEMS_MAX {
-                    self.problems.push(problem);
+                    self.problems.push((label, problem));
                 }
                 Ok(())
             }

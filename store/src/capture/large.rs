@@ -16,7 +16,6 @@ use crate::chunker::{block_for, has_outgrown, is_page_structured};
 use crate::disk::{Dir, FileInfo, info_of};
 use crate::tree::{Body, Content, ContentMap, Cursor, Inode, MapRef, NodeStore, Xattrs};
 use crate::write::Known;
-use holdfast_core::checkpoint::Problem;
 use holdfast_core::id::ChunkId;
 use rustix::fd::OwnedFd;
 use std::io;
@@ -106,7 +105,7 @@ impl Walker<'_> {
             Err(Reading::Failed(error)) => {
                 // what lies behind was good when it was captured: it must not become a hole
                 self.ops.send(Op::Abandon)?;
-                return Ok(self.ops.send(Op::Problem(Problem { path, what: error.to_string() }))?);
+                return self.uncaptured(path, error.to_string());
             }
         }
         let size = large.ended.unwrap_or(before.size);

@@ -93,7 +93,7 @@ pub(super) enum Op {
     /// Everything before this may be made durable. The answer is the hard links of the open state path as they are then.
     Barrier(SyncSender<MapRef<Links>>),
     /// Something could not be captured.
-    Problem(Problem),
+    Problem { label: String, problem: Problem },
 }
 
 /// The walker's end of the queue. When it is full, the open frame is sent on its way first: the applier may be waiting for just that.

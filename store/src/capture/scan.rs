@@ -2,14 +2,12 @@
 //! Directories compared with the old tree: all their names, or those that may have changed.
 
 use super::look::{self, Look};
-use super::op::Op;
 use super::walker::{Stop, VANISHED_MAX, Walk, Walker};
 use super::{CaptureError, Dirt};
 use crate::disk::Dir;
 use crate::disk::sorter::{Sorted, Sorter};
 use crate::tree::cursor::{self, Cursor};
 use crate::tree::{Directory, Entry, MapRef, Name};
-use holdfast_core::checkpoint::Problem;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -108,7 +106,7 @@ impl Walker<'_> {
                 Some(name) => return Ok(Some(name)),
                 None => {
                     let what = "its name is longer than 1023 bytes".to_owned();
-                    self.ops.send(Op::Problem(Problem { path: self.path_of(&name), what }))?;
+                    self.uncaptured(self.path_of(&name), what)?;
                 }
             }
         }

@@ -322,7 +322,12 @@ impl<'a> Walker<'a> {
     /// Notes that something can't be captured. Its last captured state stays.
     pub(super) fn problem(&mut self, name: Option<&Name>, error: &io::Error) -> Walk<()> {
         let path = name.map_or_else(|| self.path.clone(), |name| self.path_of(name.as_bytes()));
-        self.ops.send(Op::Problem(Problem { path, what: error.to_string() }))?;
-        Ok(())
+        self.uncaptured(path, error.to_string())
+    }
+
+    /// Notes that what is at a path of this state path can't be captured.
+    pub(super) fn uncaptured(&mut self, path: Vec<u8>, what: String) -> Walk<()> {
+        let label = self.source.label.clone();
+        Ok(self.ops.send(Op::Problem { label, problem: Problem { path, what } })?)
     }
 }

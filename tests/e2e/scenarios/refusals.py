@@ -149,6 +149,9 @@ def tampered(pod):
     def agent_of(spec):
         return next(container for container in spec["initContainers"] if container["name"] == "holdfast-agent")
 
+    def gate_of(spec):
+        return next(container for container in spec["initContainers"] if container["name"] == "holdfast-gate")
+
     def no_agent(pod):
         pod["spec"]["initContainers"].remove(agent_of(pod["spec"]))
 
@@ -160,12 +163,22 @@ def tampered(pod):
     def other_arguments(pod):
         agent_of(pod["spec"])["args"] = ["gate"]
 
+    def not_told(pod):
+        agent = agent_of(pod["spec"])
+        agent["env"] = [variable for variable in agent["env"] if variable["name"] != "HOLDFAST_POD_CONFIG"]
+
     def no_token(pod):
         agent = agent_of(pod["spec"])
         agent["volumeMounts"] = [mount for mount in agent["volumeMounts"] if mount["name"] != "holdfast-token"]
 
     def gate_first(pod):
         pod["spec"]["initContainers"].sort(key=lambda container: container["name"] != "holdfast-gate")
+
+    def open_gate(pod):
+        gate_of(pod["spec"])["command"] = ["true"]
+
+    def other_gate(pod):
+        gate_of(pod["spec"])["image"] += "-other"
 
     def state_before(pod):
         early = {**pod["spec"]["containers"][0], "name": "early"}
@@ -175,7 +188,7 @@ def tampered(pod):
     def not_marked(pod):
         del pod["metadata"]["annotations"]["holdfast.dev/injected"]
 
-    for tamper in [no_agent, no_sidecar, other_arguments, no_token, gate_first, state_before, not_marked]:
+    for tamper in [no_agent, no_sidecar, other_arguments, not_told, no_token, gate_first, open_gate, other_gate, state_before, not_marked]:
         changed = json.loads(json.dumps(pod))
         tamper(changed)
         yield tamper.__name__, changed

@@ -238,6 +238,7 @@ impl Stage<'_> {
         let mut sink = Checkpointing { session, scope: scope(), volume, partials: 0 };
         let outcome = capture(&request, &Old { roots: &roots, totals: &totals, reader: &reader }, &mut sink)?;
         let (interval, totals, problems) = (outcome.interval, outcome.totals, outcome.problems);
+        let problems = problems.into_iter().map(|(_, problem)| problem).collect();
         let meta = CheckpointMeta { interval, quality, scope: scope(), totals, volume, problems, now: self.clock.now() };
         let done = session.commit(&outcome.roots, meta)?;
         let lines = listing(&[(LABELS[0], &paths[0]), (LABELS[1], &paths[1])])?;

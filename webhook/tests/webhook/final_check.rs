@@ -91,11 +91,27 @@ const SPOILED: &[Spoiled] = &[
     ("has lost restartPolicy", |pod| agent(pod)["restartPolicy"] = json!("Never")),
     ("would run something else", |pod| agent(pod)["command"] = json!(["sh"])),
     ("would run something else", |pod| agent(pod)["args"] = json!(["gate"])),
+    ("is not told what is state", |pod| agent(pod)["env"] = json!([])),
+    ("is not told what is state", |pod| drop(agent(pod).as_object_mut().expect("an object").remove("env"))),
+    ("is not told what is state", |pod| config(pod)["value"] = json!("")),
+    ("is not told what is state", |pod| config(pod)["name"] = json!("HOLDFAST_OTHER_CONFIG")),
+    ("is not told what is state", |pod| {
+        // the last of one name counts
+        let other = json!({"name": "HOLDFAST_POD_CONFIG", "valueFrom": {"configMapKeyRef": {"name": "other", "key": "config"}}});
+        agent(pod)["env"].as_array_mut().expect("a list").push(other);
+    }),
     ("has no token", |pod| agent(pod)["volumeMounts"] = json!([])),
     ("does not follow holdfast-agent", |pod| {
         pod["spec"]["initContainers"].as_array_mut().expect("a list").swap(0, 1);
     }),
     ("does not follow holdfast-agent", |pod| drop(pod["spec"]["initContainers"].as_array_mut().expect("a list").remove(1))),
+    ("holdfast-gate would run something else", |pod| gate(pod)["command"] = json!(["true"])),
+    ("holdfast-gate would run something else", |pod| gate(pod)["args"] = json!(["--version"])),
+    ("holdfast-gate would run something else", |pod| drop(gate(pod).as_object_mut().expect("an object").remove("args"))),
+    // a sidecar has started as soon as it runs
+    ("would not be waited for", |pod| gate(pod)["restartPolicy"] = json!("Always")),
+    ("of another image than holdfast-agent", |pod| gate(pod)["image"] = json!("registry.example/pause")),
+    ("of another image than holdfast-agent", |pod| agent(pod)["image"] = json!("registry.example/pause")),
     ("before holdfast-agent mounts a volume", |pod| {
         let seed = json!({"name": "seed", "volumeMounts": [{"name": "data", "mountPath": "/d"}]});
         pod["spec"]["initContainers"].as_array_mut().expect("a list").insert(0, seed);
@@ -105,6 +121,16 @@ const SPOILED: &[Spoiled] = &[
 
 fn agent(pod: &mut Value) -> &mut Value {
     &mut pod["spec"]["initContainers"][0]
+}
+
+fn gate(pod: &mut Value) -> &mut Value {
+    &mut pod["spec"]["initContainers"][1]
+}
+
+/// What the agent is told.
+fn config(pod: &mut Value) -> &mut Value {
+    let variables = agent(pod)["env"].as_array_mut().expect("a list");
+    variables.iter_mut().find(|variable| variable["name"] == "HOLDFAST_POD_CONFIG").expect("its configuration")
 }
 
 #[test]
@@ -125,6 +151,10 @@ fn what_somebody_took_away_is_noticed() {
     let mut pod = whole;
     pod["spec"]["initContainers"].as_array_mut().expect("a list").insert(0, json!({"name": "vault"}));
     assert_eq!(said(&pod, &plain_namespace()), Some(Vec::new()));
+    // the agents of running pods are given other images, and their gates are not
+    let rules = &documents("policy.yaml")[0]["spec"]["matchConstraints"]["resourceRules"];
+    assert_eq!(rules[0]["operations"], json!(["CREATE"]));
+    assert_eq!(list(rules).len(), 1);
 }
 
 #[test]

@@ -24,6 +24,10 @@ pub(crate) struct Seen {
     /// The greatest of the last seconds, as its agent tells it; 0 if it doesn't.
     pub(crate) peak: Duration,
     pub(crate) trouble: String,
+    /// It said that changes were not durable, however long ago that was.
+    pub(crate) dirty: bool,
+    /// What it can't capture, in a sentence; empty: nothing.
+    pub(crate) unreadable: String,
     /// With the lengths of its files together, 0 if it did not tell.
     pub(crate) newest: Option<(Newest, u64)>,
 }
@@ -41,8 +45,8 @@ pub(crate) struct Newest {
 pub(crate) struct Heard {
     pub(crate) lag: Duration,
     pub(crate) at: Monotonic,
-    /// Its agent had made everything durable and said so.
-    pub(crate) ended: bool,
+    /// Its agent said that changes were not durable, and nothing else since.
+    pub(crate) dirty: bool,
 }
 
 /// What is known of a lineage.
@@ -53,7 +57,7 @@ pub(crate) struct Facts {
     /// Whether its history was closed; not known before the log was read since its agent has gone.
     pub(crate) sealed: Option<bool>,
     /// What was said of it last, by whoever led, knew of changes that were not durable.
-    pub(crate) lagged: bool,
+    pub(crate) was_dirty: bool,
     /// A pod bears its label and has not ended.
     pub(crate) has_pod: bool,
     /// How old the newest known checkpoint is, by the day's clock.
@@ -66,6 +70,15 @@ pub(crate) struct Facts {
     pub(crate) damage: Option<String>,
     /// Why its repository can't be used, if it can't.
     pub(crate) repository: Option<String>,
+}
+
+impl Facts {
+    /// Whether changes are not durable, as far as anybody has heard: what its agent said last, or what was heard before this process led. How old they
+    /// were lately, and how long nothing was heard, says nothing of that. What an agent seals is whole.
+    pub(crate) fn is_dirty(&self) -> bool {
+        let is_sealed = self.seen.is_none() && self.sealed == Some(true);
+        !is_sealed && self.heard.map_or(self.was_dirty, |heard| heard.dirty)
+    }
 }
 
 /// What is to be said.
@@ -122,14 +135,13 @@ pub(crate) fn judge(now: Monotonic, facts: &Facts) -> Judgement {
 
 /// What is said of a lineage that nobody writes.
 fn left(facts: &Facts) -> (Truth, &'static str, &'static str) {
-    let lagged = facts.heard.map_or(facts.lagged, |heard| !heard.ended && heard.lag > Duration::ZERO);
     match facts.sealed {
-        Some(false) if lagged => {
+        Some(false) if facts.is_dirty() => {
             let lost =
                 "its pod has gone before everything was durable; what is not in the newest checkpoint is on its volume, or lost";
             (Truth::False, "Unsealed", lost)
         }
-        None if lagged => (Truth::Unknown, "NotRead", "its pod has gone, and its newest checkpoint was not read yet"),
+        None if facts.is_dirty() => (Truth::Unknown, "NotRead", "its pod has gone, and its newest checkpoint was not read yet"),
         _ => (Truth::True, "AtRest", "no pod writes it; its newest checkpoint is durable"),
     }
 }
@@ -146,6 +158,9 @@ fn streaming(seen: &Seen, limit: Duration) -> (Truth, &'static str, String) {
         _ if seen.lag > limit + SLACK => {
             let message = format!("changes are durable within {} s by its policy, and some have waited longer", limit.as_secs());
             (Truth::False, "Lagging", message)
+        }
+        Phase::Streaming | Phase::Ending | Phase::Ended if !seen.unreadable.is_empty() => {
+            (Truth::False, "Unreadable", seen.unreadable.clone())
         }
         Phase::Ending | Phase::Ended => {
             (Truth::True, "Ending", text("its application has ended, and the last checkpoint is made"))
@@ -169,6 +184,8 @@ mod tests {
             lag: seconds(lag),
             peak: Duration::ZERO,
             trouble: trouble.to_owned(),
+            dirty: lag > 0,
+            unreadable: String::new(),
             newest: None,
         };
         Facts { seen: Some(seen), has_pod: true, limit: seconds(10), ..Facts::default() }
@@ -188,7 +205,7 @@ mod tests {
         for (phase, reason) in [(Phase::Waiting, "Waiting"), (Phase::Restoring, "Restoring"), (Phase::Seeding, "Seeding")] {
             assert_eq!(judged(0, &seen(phase, 0, "")).1, reason);
         }
-        let heard = Heard { lag: seconds(2), at: Monotonic(seconds(100)), ended: false };
+        let heard = Heard { lag: seconds(2), at: Monotonic(seconds(100)), dirty: true };
         let silent = Facts { heard: Some(heard), has_pod: true, limit: seconds(10), ..Facts::default() };
         assert_eq!(judged(110, &silent), (Truth::Unknown, "Reconnecting", Some(12)));
         assert_eq!(judged(160, &silent), (Truth::False, "AgentSilent", Some(62)));
@@ -205,8 +222,23 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_captured_is_not_protected() {
+        let unreadable = |phase, trouble| {
+            let mut facts = seen(phase, 3, trouble);
+            facts.seen.iter_mut().for_each(|seen| seen.unreadable = "/data/key can't be captured".to_owned());
+            judge(Monotonic::default(), &facts).saying
+        };
+        let said = unreadable(Phase::Streaming, "");
+        assert_eq!((said.is, said.reason, said.message.as_str()), (Truth::False, "Unreadable", "/data/key can't be captured"));
+        assert_eq!(unreadable(Phase::Ended, "").reason, "Unreadable", "its last checkpoint lacks it");
+        // what keeps all of it from being durable is told first
+        assert_eq!(unreadable(Phase::Streaming, "the store refuses").reason, "Trouble");
+        assert_eq!(unreadable(Phase::Seeding, "").reason, "Seeding");
+    }
+
+    #[test]
     fn what_a_pod_waits_for_is_not_at_rest() {
-        let foreign = WaitingFor { reason: "ForeignLineageFound", message: "choose".to_owned() };
+        let foreign = WaitingFor::warning("ForeignLineageFound", "choose");
         let facts = Facts { waiting: Some(("web-0".to_owned(), foreign)), ..Facts::default() };
         let judgement = judge(Monotonic::default(), &facts);
         assert_eq!((judgement.saying.is, judgement.saying.reason), (Truth::False, "ForeignLineageFound"));
@@ -219,13 +251,15 @@ mod tests {
     #[test]
     fn what_nobody_writes_does_not_lag() {
         assert_eq!(judged(0, &Facts::default()), (Truth::True, "AtRest", None));
-        let heard = |lag, ended| Some(Heard { lag: seconds(lag), at: Monotonic::default(), ended });
-        let of = |heard, sealed, lagged| judged(9, &Facts { heard, sealed, lagged, ..Facts::default() });
-        assert_eq!(of(heard(5, false), Some(false), false), (Truth::False, "Unsealed", None));
-        assert_eq!(of(heard(5, false), None, false), (Truth::Unknown, "NotRead", None));
-        assert_eq!(of(heard(5, false), Some(true), true).1, "AtRest");
-        assert_eq!(of(heard(5, true), Some(false), true).1, "AtRest");
+        let heard = |lag, dirty| Some(Heard { lag: seconds(lag), at: Monotonic::default(), dirty });
+        let of = |heard, sealed, was_dirty| judged(9, &Facts { heard, sealed, was_dirty, ..Facts::default() });
+        assert_eq!(of(heard(5, true), Some(false), false), (Truth::False, "Unsealed", None));
+        assert_eq!(of(heard(0, true), Some(false), false).1, "Unsealed", "it was heard of a moment ago");
+        assert_eq!(of(heard(5, true), None, false), (Truth::Unknown, "NotRead", None));
+        assert_eq!(of(heard(5, true), Some(true), true).1, "AtRest");
         assert_eq!(of(heard(0, false), Some(false), true).1, "AtRest");
+        // its silence is no change
+        assert_eq!(of(heard(60, false), Some(false), false).1, "AtRest");
         // whoever leads now has heard nothing of it: what was said before counts
         assert_eq!(of(None, Some(false), true), (Truth::False, "Unsealed", None));
         assert_eq!(of(None, Some(false), false).1, "AtRest");

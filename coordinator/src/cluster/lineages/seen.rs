@@ -24,7 +24,7 @@ impl Coordinator {
     pub(crate) fn seen(&self) -> HashMap<String, Seen> {
         let desk = &self.shared.desk;
         let seen = |guest: crate::session::Guest| {
-            let report = desk.report(guest.key)?;
+            let (report, dirty) = desk.report(guest.key)?;
             let live = report.live.as_ref()?;
             let seen = Seen {
                 holder: guest.holder,
@@ -32,6 +32,8 @@ impl Coordinator {
                 lag: Duration::from_millis(live.lag_ms),
                 peak: Duration::from_millis(live.lag_lately_ms),
                 trouble: live.trouble.clone(),
+                dirty,
+                unreadable: unreadable(live),
                 newest: newest(&report).map(|newest| (newest, report.bytes)),
             };
             Some((guest.names.lineage, seen))
@@ -58,6 +60,20 @@ impl Coordinator {
             }),
         }))
     }
+}
+
+/// What an agent can't capture, for people.
+fn unreadable(live: &v1::Live) -> String {
+    let Some(first) = &live.problem else { return String::new() };
+    let path = String::from_utf8_lossy(&first.path);
+    let more = match live.problems.saturating_sub(1) {
+        0 => String::new(),
+        more => format!(", nor {more} more"),
+    };
+    format!(
+        "{path} can't be captured ({}){more}: a start elsewhere would bring back what was captured of it before, if anything",
+        first.what
+    )
 }
 
 /// The checkpoint that a report names.

@@ -81,7 +81,7 @@ impl Story {
 
 /// What doesn't belong to an ordinary start or end.
 fn is_trouble(reason: &str) -> bool {
-    matches!(reason, "Lagging" | "Trouble" | "AgentSilent" | "Unsealed" | "RepositoryNotReady")
+    matches!(reason, "Lagging" | "Trouble" | "Unreadable" | "Damaged" | "AgentSilent" | "Unsealed" | "RepositoryNotReady")
 }
 
 #[cfg(test)]
@@ -95,7 +95,16 @@ mod tests {
     }
 
     fn seen(phase: Phase, holder: &str) -> Seen {
-        Seen { holder: holder.to_owned(), phase, lag: Duration::ZERO, peak: Duration::ZERO, trouble: String::new(), newest: None }
+        Seen {
+            holder: holder.to_owned(),
+            phase,
+            lag: Duration::ZERO,
+            peak: Duration::ZERO,
+            trouble: String::new(),
+            dirty: false,
+            unreadable: String::new(),
+            newest: None,
+        }
     }
 
     #[test]
@@ -131,6 +140,9 @@ mod tests {
         assert_eq!(go_on(Truth::Unknown, "Reconnecting"), [] as [&str; 0]);
         assert_eq!(go_on(Truth::False, "Lagging"), ["StateUnprotected"]);
         assert_eq!(go_on(Truth::True, "Streaming"), ["StateProtected"]);
+        for reason in ["Trouble", "Unreadable", "Damaged", "Unsealed", "RepositoryNotReady"] {
+            assert_eq!(go_on(Truth::False, reason), ["StateUnprotected"], "{reason}");
+        }
     }
 
     #[test]

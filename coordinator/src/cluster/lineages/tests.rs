@@ -148,6 +148,11 @@ async fn what_the_agent_says_is_shown_and_then_left_alone() {
     seat.heard(v1::Live { lag_lately_ms: 2500, ..live(Phase::Streaming, 0) });
     scene.sweep().await;
     assert_eq!(scene.object()["status"]["lagSeconds"], 3);
+    // its agent tells the greatest of a while: what it does not tell any more is not shown any longer
+    seat.heard(live(Phase::Streaming, 0));
+    scene.let_it_write();
+    scene.sweep().await;
+    assert_eq!(scene.object()["status"]["lagSeconds"], 0);
     assert!(scene.metrics.text().contains(r#"lineage_protected{namespace="shop",lineage="statefulset-web-0"} 1"#));
 }
 
@@ -225,6 +230,62 @@ async fn what_an_agent_has_made_durable_at_last_is_read_when_it_has_gone() {
     scene.lineages = Lineages::default();
     scene.sweep().await;
     assert_eq!(scene.reason(), "Unsealed");
+}
+
+/// What is shown as lag lasts for a while, and its greatest says nothing of what was durable at last.
+#[tokio::test]
+async fn whoever_leads_next_judges_by_what_was_not_durable() {
+    let cases = [
+        (v1::Live { lag_lately_ms: 2500, ..live(Phase::Streaming, 0) }, 3, "AtRest"),
+        (v1::Live { lag_lately_ms: 2500, ..live(Phase::Streaming, 700) }, 3, "Unsealed"),
+        (v1::Live { dirty_paths: 1, ..live(Phase::Streaming, 0) }, 0, "Unsealed"),
+        (live(Phase::Seeding, 0), 0, "Unsealed"),
+        (live(Phase::Streaming, 0), 0, "AtRest"),
+    ];
+    for (said, shown, wanted) in cases {
+        let mut scene = Scene::new().await;
+        let seat = scene.sit().await;
+        seat.heard(said.clone());
+        scene.sweep().await;
+        assert_eq!(scene.object()["status"]["lagSeconds"], shown, "{said:?}");
+        // both are gone at once, and nobody has heard of the pod since
+        (scene.lineages, scene.pods) = (Lineages::default(), HashMap::new());
+        drop(seat);
+        scene.sweep().await;
+        assert_eq!(scene.reason(), wanted, "{said:?}");
+        // an agent that waits makes nothing durable
+        let seat = scene.sit().await;
+        seat.heard(live(Phase::Waiting, 0));
+        scene.let_it_write();
+        scene.sweep().await;
+        assert_eq!(scene.reason(), "Waiting");
+        drop(seat);
+        scene.let_it_write();
+        scene.sweep().await;
+        assert_eq!(scene.reason(), wanted, "{said:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_agent_can_not_capture_is_told_until_it_can() {
+    let mut scene = Scene::new().await;
+    let seat = scene.sit().await;
+    let problem = v1::Problem { path: b"/data/key".to_vec().into(), what: "Permission denied (os error 13)".to_owned() };
+    seat.heard(v1::Live { problems: 3, problem: Some(problem), ..live(Phase::Streaming, 0) });
+    assert_eq!(scene.sweep().await, [] as [Name; 0]);
+    let condition = |scene: &Scene| scene.object()["status"]["conditions"][0].clone();
+    assert_eq!((&condition(&scene)["status"], scene.reason()), (&json!("False"), json!("Unreadable")));
+    assert_eq!(
+        scene.message(),
+        "/data/key can't be captured (Permission denied (os error 13)), nor 2 more: a start elsewhere would bring back what was captured of it before, \
+         if anything"
+    );
+    let told = scene.told.try_recv().expect("an Event");
+    assert_eq!((told.is_warning, told.reason), (true, "StateUnprotected"));
+    seat.heard(live(Phase::Streaming, 0));
+    scene.let_it_write();
+    assert_eq!(scene.sweep().await, [name()]);
+    assert_eq!((&condition(&scene)["status"], scene.reason()), (&json!("True"), json!("Streaming")));
 }
 
 #[tokio::test]

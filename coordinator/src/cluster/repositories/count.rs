@@ -78,7 +78,7 @@ pub(super) async fn due(
 /// The lineages of which agents say that a checkpoint is durable.
 fn reported(coordinator: &Coordinator) -> impl Iterator<Item = LineageId> {
     let desk = &coordinator.shared.desk;
-    let durable = |key| desk.report(key).is_some_and(|report| report.sequence > 0);
+    let durable = |key| desk.report(key).is_some_and(|(report, _)| report.sequence > 0);
     desk.guests().into_iter().filter(move |guest| durable(guest.key)).map(|guest| guest.key.1)
 }
 

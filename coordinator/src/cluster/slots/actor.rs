@@ -9,7 +9,7 @@ use super::preflight::Checked;
 use super::records::{Records, Slip, WriteError};
 use crate::clock::Clock;
 use crate::cluster::table::Unready;
-use crate::cluster::{ClusterConfig, Holds, Repositories, RepositoryKey, SlotView};
+use crate::cluster::{ClusterConfig, Holds, Repositories, RepositoryKey, SlotView, WaitingFor};
 use crate::status;
 use futures::StreamExt;
 use holdfast_core::slot::{Action, Event, Pod, PodId, Slot, Wish, Workload};
@@ -376,10 +376,17 @@ impl Actor {
     }
 
     /// The coordinator of a repository, or why there is none.
-    pub(super) fn repository(&self, key: &RepositoryKey) -> Result<crate::Coordinator, String> {
-        self.repositories.borrow().coordinator(key).cloned().map_err(|unready| match unready {
-            Unready::Missing => format!("there is no StateRepository {key}: create it, or name another in the policy"),
-            Unready::Away(why) => format!("StateRepository {key} is not ready: {why}"),
+    pub(super) fn repository(&self, key: &RepositoryKey) -> Result<crate::Coordinator, WaitingFor> {
+        const REASON: &str = "RepositoryNotReady";
+        let not_ready = |why: &dyn std::fmt::Display| format!("StateRepository {key} is not ready: {why}");
+        self.repositories.borrow().coordinator(key).cloned().map_err(|unready| match &unready {
+            Unready::Missing => WaitingFor::warning(
+                REASON,
+                format!("there is no StateRepository {key}: create it, or name another in the policy"),
+            ),
+            // a leader that has just begun opens them one after the other
+            Unready::Untried(_) => WaitingFor::normal(REASON, not_ready(&unready)),
+            Unready::Away(_) => WaitingFor::warning(REASON, not_ready(&unready)),
         })
     }
 

@@ -78,11 +78,10 @@ impl Guest {
         self.said.send_replace(Said(Some(Arc::new(speech))));
     }
 
-    fn wait(&mut self, reason: &'static str, message: String) {
-        let now = Some(WaitingFor { reason, message: message.clone() });
-        if self.waiting != now {
-            self.waiting = now;
-            self.say(Speech::Wait { reason, message });
+    fn wait(&mut self, why: WaitingFor) {
+        if self.waiting.as_ref() != Some(&why) {
+            self.say(Speech::Wait { reason: why.reason, message: why.message.clone() });
+            self.waiting = Some(why);
         }
     }
 }
@@ -139,13 +138,15 @@ impl Actor {
         if guest.asked {
             return;
         }
+        self.changed = true;
         let Some(policy) = self.policies.get(&(facts.workload.namespace.clone(), facts.policy.clone())) else {
             let message =
                 format!("there is no StatePolicy {} in namespace {}: create it", facts.policy, facts.workload.namespace);
-            return guest.wait("PolicyMissing", message);
+            return guest.wait(WaitingFor::warning("PolicyMissing", message));
         };
         if facts.wish_under(policy).is_none() {
-            return guest.wait("NoFreeSlot", format!("which replica of {} the pod is can't be told", facts.workload.name));
+            let message = format!("which replica of {} the pod is can't be told", facts.workload.name);
+            return guest.wait(WaitingFor::warning("NoFreeSlot", message));
         }
         guest.asked = true;
         let key = facts.workload.clone();
@@ -174,13 +175,14 @@ impl Actor {
         let again = self.clock.monotonic().plus(AGAIN_AFTER);
         let (connection, pod, instance, node) = (guest.connection, guest.pod.clone(), guest.instance, facts.node.clone());
         let Some(guest) = self.guests.get_mut(uid) else { return };
+        self.changed = true;
         match (hold, taken, repository) {
-            (Some(why), ..) => guest.wait("RestoreInProgress", why),
+            (Some(why), ..) => guest.wait(WaitingFor::normal("RestoreInProgress", why)),
             (None, Some(why), _) => {
                 guest.stage = Stage::Troubled(again);
-                guest.wait("LineageTaken", why);
+                guest.wait(WaitingFor::warning("LineageTaken", why));
             }
-            (None, None, Err(why)) => guest.wait("RepositoryNotReady", why),
+            (None, None, Err(why)) => guest.wait(why),
             (None, None, Ok(coordinator)) => {
                 guest.stage = Stage::Checking;
                 let check = preflight::Check { coordinator, writer: self.writer.clone(), of, name, record, pod, instance, node };
@@ -229,7 +231,7 @@ impl Actor {
             // its gate was shut while it was looked at
             Checked::Clear { .. } if hold.is_some() => {
                 guest.stage = Stage::Waiting;
-                guest.wait("RestoreInProgress", hold.unwrap_or_default());
+                guest.wait(WaitingFor::normal("RestoreInProgress", hold.unwrap_or_default()));
             }
             Checked::Clear { assigned, choice } => {
                 guest.carried = choice.filter(|_| assigned.start != Start::Unspecified);
@@ -245,11 +247,11 @@ impl Actor {
             }
             Checked::Foreign(message) => {
                 guest.stage = Stage::Foreign;
-                guest.wait("ForeignLineageFound", message);
+                guest.wait(WaitingFor::warning("ForeignLineageFound", message));
             }
             Checked::Trouble(message) => {
                 guest.stage = Stage::Troubled(again);
-                guest.wait("RepositoryNotReady", message);
+                guest.wait(WaitingFor::warning("RepositoryNotReady", message));
             }
             // its watch will say so, too
             Checked::Gone => guest.stage = Stage::Troubled(again),
@@ -288,7 +290,7 @@ impl Actor {
         guest.stuck = matches!(news, News::Stuck(..));
         match news {
             News::Stuck(reason, message) => {
-                guest.waiting = Some(WaitingFor { reason, message });
+                guest.waiting = Some(WaitingFor::warning(reason, message));
                 // it may have been chosen before it was known
                 let carried = guest.carried.clone();
                 if let Some(record) = self.records.get(&of).cloned().filter(|record| record.choice != carried) {
@@ -298,7 +300,11 @@ impl Actor {
             News::Begins => guest.waiting = None,
             News::Goes => {
                 guest.waiting = None;
-                if guest.carried.take().is_some() {
+                if let Some(carried) = guest.carried.take() {
+                    // before watches tell that it was taken away, another connection must not follow it again
+                    if let Some(record) = self.records.get_mut(&of).filter(|record| record.choice.as_ref() == Some(&carried)) {
+                        record.choice = None;
+                    }
                     let writer = self.writer.clone();
                     self.work.spawn(async move {
                         if let Err(error) = writer.followed(&of).await {
@@ -344,25 +350,25 @@ impl Actor {
     pub(super) fn say_why(&mut self, key: &WorkloadKey, uid: &str, why: &Why) {
         let name = |id: &PodId| self.pods.get(&id.0).map_or_else(|| id.0.clone(), |facts| facts.name.clone());
         let of = format!("{} {}", key.kind, key.name);
-        let (reason, message) = match why {
+        let waiting = match why {
             // a moment: not worth a word
             Why::Recording => return,
-            Why::Held { slot, by } => (
+            Why::Held { slot, by } => WaitingFor::normal(
                 "SlotHeld",
                 format!("slot {slot} of {of} is held by pod {}, which may still write: waiting until it has ended", name(by)),
             ),
-            Why::Replaced { slot, by } => (
+            Why::Replaced { slot, by } => WaitingFor::warning(
                 "SlotHeld",
                 format!("slot {slot} of {of} was taken over by pod {} while this one was not heard: delete this pod", name(by)),
             ),
-            Why::Full { replicas } => (
+            Why::Full { replicas } => WaitingFor::normal(
                 "NoFreeSlot",
                 format!("{of} has {replicas} replicas, and as many pods hold slots: waiting until one of them has ended"),
             ),
-            Why::Ending => ("NoFreeSlot", "the pod is being ended, and never had a slot".to_owned()),
+            Why::Ending => WaitingFor::normal("NoFreeSlot", "the pod is being ended, and never had a slot"),
         };
         if let Some(guest) = self.guests.get_mut(uid) {
-            guest.wait(reason, message);
+            guest.wait(waiting);
         }
     }
 

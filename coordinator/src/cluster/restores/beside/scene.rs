@@ -231,7 +231,7 @@ impl Context {
         let coordinator = match self.with.repositories.borrow().coordinator(key) {
             Ok(coordinator) => coordinator.clone(),
             Err(Unready::Missing) => return Lodging::Missing,
-            Err(Unready::Away(why)) => return Lodging::Away(why),
+            Err(unready) => return Lodging::Away(unready.to_string()),
         };
         let (ours, theirs) = (&coordinator.shared().catalog, &source.coordinator.shared().catalog);
         let domain = |of: &crate::catalog::Catalog, namespace: &str| of.only().unwrap_or(namespace).to_owned();
