@@ -11,7 +11,8 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// If taking hold of the state took longer than this, what is dirty is made durable before the next rest, so that little is left for it.
+/// If taking hold of the state took longer than this, what is dirty is made durable before the next rest, so that little is left for it; as long as
+/// that makes it half as long at least. Files that are written all the time are read anew whatever was done before.
 const LITTLE: Duration = Duration::from_millis(100);
 /// Pause after the first rest that came to nothing; it doubles …
 const AGAIN_MIN: Duration = Duration::from_secs(1);
@@ -45,8 +46,9 @@ pub(super) struct Resting {
     silent: bool,
     /// What is dirty has just been made durable.
     copied: bool,
-    /// How long the last rest took until the state was taken hold of.
-    took: Duration,
+    /// How long taking hold of the state took: at rests that came without that, and at the last one before which it was done.
+    plain: Duration,
+    after_copy: Duration,
     /// Rests that came to nothing since one did not, and when to try again.
     failures: u32,
     again: Option<Monotonic>,
@@ -77,7 +79,8 @@ impl Resting {
             self.failed(now);
             return false;
         }
-        if self.took > LITTLE && !std::mem::replace(&mut self.copied, true) {
+        if !self.copied && self.plain > LITTLE && self.after_copy * 2 <= self.plain {
+            self.copied = true;
             return false;
         }
         let (answer, asked) = oneshot::channel();
@@ -98,6 +101,16 @@ impl Resting {
     fn pause(&mut self, now: Monotonic) {
         let pause = AGAIN_MIN.saturating_mul(1 << self.failures.saturating_sub(1).min(16)).min(AGAIN_MAX);
         self.again = Some(now.plus(pause));
+    }
+
+    fn note_reading(&mut self, reading: Duration) {
+        if std::mem::take(&mut self.copied) {
+            self.after_copy = reading;
+            // some day it is tried without again
+            self.plain = self.plain * 7 / 8;
+        } else {
+            self.plain = reading;
+        }
     }
 
     /// When a rest is wanted though nothing has changed since; `None`: the newest checkpoint is of one moment.
@@ -127,7 +140,6 @@ impl Agent {
     /// The application is at rest, or there is no rest.
     pub(super) fn rested(&mut self, cut: Option<Cut>) {
         self.resting.asked = None;
-        self.resting.copied = false;
         match cut {
             // what made no noise is found once more, if looking for it takes no time
             Some(mut cut) => {
@@ -148,7 +160,7 @@ impl Agent {
         self.resting.due = quality.is_some_and(|quality| quality < Quality::Clean);
         self.resting.silent = self.resting.due && self.scanning;
         if was_cut {
-            self.resting.took = reading;
+            self.resting.note_reading(reading);
         }
         if !self.resting.due {
             (self.resting.copied, self.resting.failures, self.resting.again) = (false, 0, None);
@@ -187,9 +199,20 @@ mod tests {
     #[test]
     fn after_a_long_rest_what_is_dirty_is_made_durable_before_the_next() {
         let (mut resting, mut heard) = resting();
-        resting.took = LITTLE * 2;
-        assert!(!resting.ask(at(0), false), "first it is captured as it is");
-        assert!(resting.ask(at(1), false) && heard.try_recv().is_ok());
+        let mut rest = |reading: Duration| {
+            let copies = !resting.ask(at(0), false);
+            assert!(!copies || resting.ask(at(1), false), "only once");
+            assert!(heard.try_recv().is_ok());
+            resting.note_reading(reading);
+            copies
+        };
+        assert!(!rest(LITTLE * 8), "nothing is known yet");
+        assert!(rest(LITTLE));
+        let more = (0..100).take_while(|_| rest(LITTLE)).count();
+        assert!((1..20).contains(&more), "some day it is tried without: {more}");
+        assert!(!rest(LITTLE * 8) && rest(LITTLE * 7), "it was worth it, and is not any more");
+        assert!(!rest(LITTLE * 8) && !rest(LITTLE * 8));
+        assert!(!rest(LITTLE * 20) && rest(LITTLE), "there is more to gain");
     }
 
     #[test]

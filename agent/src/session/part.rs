@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-/// What is dirty is made durable until that takes no longer than this, since about as much is dirty then again …
+/// What is dirty is made durable until that takes no longer than this, since about as much is dirty then again, and while each time takes half as
+/// long as the one before …
 const LITTLE: Duration = Duration::from_millis(100);
 /// … or so many times.
 const ROUNDS: u32 = 3;
@@ -197,6 +198,7 @@ async fn asked(asks: &mut Option<mpsc::Receiver<Ask>>) -> Option<Ask> {
 
 /// Makes durable what is dirty, again while that takes long. Whether it is.
 async fn precopy(commands: &mpsc::Sender<Command>) -> bool {
+    let mut before = Duration::MAX;
     for _ in 0..ROUNDS {
         let began = Instant::now();
         let (answer, wait) = oneshot::channel();
@@ -211,9 +213,11 @@ async fn precopy(commands: &mpsc::Sender<Command>) -> bool {
             }
             Err(_) => return false,
         }
-        if began.elapsed() <= LITTLE {
+        let took = began.elapsed();
+        if took <= LITTLE || took > before / 2 {
             break;
         }
+        before = took;
     }
     commands.send(Command::Hold(HOLD)).await.is_ok()
 }
