@@ -2,11 +2,12 @@
 """The control plane: who may call it, and the processes that are it."""
 import os
 import secrets
+import signal
 import ssl
 import urllib.request
 
 from places import API, HOST, KUBERNETES, MOST_NODES, PODS, PROGRAMS, ROOT, SERVICES, STATE, VOLUMES, kubeconfig, program
-from processes import run, start, succeeds, until
+from processes import run, start, stop, succeeds, until
 
 ETCD = "http://127.0.0.1:2379"
 KEYS = STATE / "keys"
@@ -107,6 +108,11 @@ def start_api():
         "--default-not-ready-toleration-seconds=10", "--default-unreachable-toleration-seconds=10",
     ])
     until("the API server", lambda: answers(f"{API}/readyz"), by="apiserver")
+
+
+def kill_api():
+    """It is gone at once, as when its machine is started again."""
+    stop("apiserver", signal.SIGKILL)
 
 
 def start_controllers():

@@ -126,6 +126,13 @@ def silence(number):
     stop(f"node{number}-kubelet", signal.SIGKILL)
 
 
+def lose_runtime(number):
+    """The node's containerd is gone at once; its containers' shims go on, and are found again by the next one."""
+    if not is_up(number):
+        raise Failed(f"node {number} has no containerd that runs")
+    stop(f"node{number}-containerd", signal.SIGKILL)
+
+
 def lose(number):
     """The node is gone at once: kubelet, containerd, every process of its pods, what it had mounted and written."""
     stop(f"node{number}-kubelet", signal.SIGKILL)

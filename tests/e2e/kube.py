@@ -9,6 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = ROOT / "tests/cluster/cluster"
+CLUSTER_STATE = Path(os.environ.get("HOLDFAST_CLUSTER_STATE") or "/var/tmp/holdfast-cluster")
 CLUSTER_LOGS = Path(os.environ.get("HOLDFAST_CLUSTER_LOGS") or ROOT / ".cache/logs/cluster")
 
 

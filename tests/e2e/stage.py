@@ -18,6 +18,8 @@ SYSTEM = "holdfast-system"
 LOGS = Path(os.environ.get("HOLDFAST_E2E_LOGS") or ROOT / ".cache/logs/e2e")
 IMAGES = Path(os.environ.get("HOLDFAST_E2E_IMAGES") or ROOT / ".cache/images")
 KUSTOMIZATION = ROOT / "tests/e2e/deploy"
+# the same, with what a restore beside the original needs
+BESIDE = ROOT / "tests/e2e/beside"
 
 
 class Store:
@@ -44,20 +46,34 @@ class Store:
         (self.directory / "pid").write_text(str(process.pid))
         until("the S3 server answers", lambda: answers(f"{S3}/minio/health/ready"))
 
-    def stop(self):
-        """Ends the server that a run has started, this or an earlier one."""
-        file = self.directory / "pid"
-        if not file.exists():
-            return
-        process = int(file.read_text())
+    def process(self):
+        """The server that a run has started, this or an earlier one; none, if it does not run."""
         try:
+            process = int((self.directory / "pid").read_text())
             ours = str(self.directory) in Path(f"/proc/{process}/cmdline").read_text()
         except OSError:
-            ours = False
-        if ours:
+            return None
+        return process if ours else None
+
+    def silence(self):
+        """The server answers nothing any more, and refuses nobody."""
+        os.kill(self.process(), signal.SIGSTOP)
+
+    def kill(self):
+        """The server is gone at once."""
+        process = self.process()
+        if process:
+            os.kill(process, signal.SIGKILL)
+            until("the S3 server is gone", lambda: not self.process())
+
+    def stop(self):
+        """Ends the server, kindly."""
+        process = self.process()
+        if process:
+            os.kill(process, signal.SIGCONT)
             os.kill(process, signal.SIGTERM)
-            until("the S3 server has ended", lambda: not answers(f"{S3}/minio/health/ready"))
-        file.unlink()
+            until("the S3 server has ended", lambda: not self.process())
+        (self.directory / "pid").unlink(missing_ok=True)
 
     def remove(self):
         self.stop()
@@ -102,22 +118,22 @@ def trusts_webhook():
     return all(entry["clientConfig"].get("caBundle") for entry in entries)
 
 
-def namespace(name, store, level=None, prefix=None, policies=(), domain=None):
+def namespace(name, store, level=None, prefix=None, policies=(), domain=None, endpoint=S3):
     """A namespace with a repository of its own, and policies; returns when the repository is ready. With another's prefix and domain it shares that one's."""
     labels = {"pod-security.kubernetes.io/enforce": level} if level else {}
     apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-    repository(name, store, prefix or name, domain)
+    repository(name, store, prefix or name, domain, endpoint)
     if policies:
         apply(*policies, namespace=name)
     until_repository(name)
 
 
-def repository(name, store, prefix, domain=None):
+def repository(name, store, prefix, domain=None, endpoint=S3):
     def secret(of, **data):
         encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
         return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": of}, "data": encoded}
 
-    s3 = {"bucket": "holdfast", "prefix": f"{prefix}/", "endpoint": S3, "pathStyle": True, "credentialsSecretRef": {"name": "holdfast-s3"}}
+    s3 = {"bucket": "holdfast", "prefix": f"{prefix}/", "endpoint": endpoint, "pathStyle": True, "credentialsSecretRef": {"name": "holdfast-s3"}}
     apply(
         secret("holdfast-s3", AWS_ACCESS_KEY_ID=store.user, AWS_SECRET_ACCESS_KEY=store.secret),
         secret("holdfast-passphrase", passphrase="correct horse battery staple"),

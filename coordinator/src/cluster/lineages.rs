@@ -7,6 +7,7 @@ use super::metrics;
 use super::table::Unready;
 use super::verify::{Outcome, Verified};
 use super::{Repositories, RepositoryKey, WaitingFor};
+use crate::Coordinator;
 use crate::clock::Clock;
 use futures::{StreamExt, stream};
 use holdfast_api::lineage::{CheckpointStatus, QualityStatus};
@@ -24,6 +25,9 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 use story::Story;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tonic::Status;
 
 pub(crate) mod judge;
 mod seen;
@@ -33,8 +37,10 @@ mod tests;
 
 /// Whose fields of a status these are.
 const MANAGER: &str = "holdfast-lineages";
-/// Statuses that are written at once, and logs that are read at once.
+/// Statuses that are written at once, and logs of one repository that are read at once.
 const AT_ONCE: usize = 8;
+/// A sweep waits for logs no longer than this: those of a store that is silent are read on, and keep no status back, whoever's it is.
+const READ_WITHIN: Duration = Duration::from_secs(1);
 /// One status is written no more often than this,
 const WRITE_EVERY: Duration = Duration::from_secs(3);
 /// and for nothing but less lag than this.
@@ -77,6 +83,26 @@ pub(crate) struct Sources<'a> {
 pub(crate) struct Lineages {
     known: HashMap<Name, Known>,
     series: metrics::Swept<metrics::Lineage>,
+    reading: JoinSet<Read>,
+    /// Whose logs these are, with their repositories.
+    underway: HashMap<Name, RepositoryKey>,
+}
+
+/// A log that was read, or not.
+#[derive(Debug)]
+struct Read {
+    name: Name,
+    /// When it was asked for.
+    at: Monotonic,
+    logged: Result<Option<Logged>, Status>,
+}
+
+/// A log that is to be read.
+struct Due {
+    name: Name,
+    key: RepositoryKey,
+    coordinator: Coordinator,
+    lineage: String,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -138,17 +164,38 @@ impl Lineages {
         protected
     }
 
-    /// Reads the logs of those whose turn it is.
+    /// Reads the logs of those whose turn it is, as far as their stores answer at once; what they answer later is known in a later sweep.
     async fn read_logs(
         &mut self,
         from: &Sources<'_>,
         objects: &[impl AsRef<StateLineage>],
         seen: &HashMap<(RepositoryKey, String), Seen>,
     ) {
+        let mut due = self.due(from, objects, seen);
+        let deadline = Instant::now() + READ_WITHIN;
+        loop {
+            due = self.begin_to_read(from.clock.monotonic(), due);
+            match tokio::time::timeout_at(deadline, self.reading.join_next()).await {
+                Ok(Some(Ok(read))) => self.learn(read),
+                // whoever reads does not panic, and is ended only with the sweeps
+                Ok(Some(Err(_))) => {}
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
+    /// The logs whose turn it is.
+    fn due(
+        &mut self,
+        from: &Sources<'_>,
+        objects: &[impl AsRef<StateLineage>],
+        seen: &HashMap<(RepositoryKey, String), Seen>,
+    ) -> Vec<Due> {
         let now = from.clock.monotonic();
         let mut due = Vec::new();
         for object in objects.iter().map(AsRef::as_ref) {
-            let (key, known) = (repository_of(object), self.known.entry(name_of(object)).or_default());
+            let (name, key) = (name_of(object), repository_of(object));
+            let known = self.known.entry(name.clone()).or_default();
             let Ok(coordinator) = from.repositories.coordinator(&key) else { continue };
             let is_live = seen.contains_key(&(key.clone(), object.spec.lineage.clone()));
             // what nobody writes does not change: once, and at once when its agent has gone
@@ -157,24 +204,41 @@ impl Lineages {
                 Some(_) => known.read_since().is_none(),
                 None => true,
             };
-            if stale && known.not_read.is_none_or(|tried| now.since(tried) >= READ_AGAIN) {
-                let domain = coordinator.shared().catalog.only().unwrap_or(&key.namespace).to_owned();
-                due.push((name_of(object), coordinator.clone(), domain, object.spec.lineage.clone()));
+            if stale && known.not_read.is_none_or(|tried| now.since(tried) >= READ_AGAIN) && !self.underway.contains_key(&name) {
+                due.push(Due { name, key, coordinator: coordinator.clone(), lineage: object.spec.lineage.clone() });
             }
         }
-        let read = stream::iter(due).map(|(name, coordinator, domain, lineage)| async move {
-            let logged = coordinator.logged(&domain, &lineage).await;
-            (name, logged)
-        });
-        let read: Vec<_> = read.buffer_unordered(AT_ONCE).collect().await;
-        for (name, logged) in read {
-            let known = self.known.entry(name).or_default();
-            match logged {
-                Ok(logged) => (known.logged, known.not_read) = (Some((now, logged)), None),
-                Err(error) => {
-                    tracing::debug!(error = %error.message(), "a log was not read");
-                    known.not_read = Some(now);
-                }
+        due
+    }
+
+    /// Begins to read as many as may be read at once, and gives back the others.
+    fn begin_to_read(&mut self, at: Monotonic, due: Vec<Due>) -> Vec<Due> {
+        let mut later = Vec::new();
+        for one in due {
+            if self.underway.values().filter(|key| **key == one.key).count() >= AT_ONCE {
+                later.push(one);
+                continue;
+            }
+            self.underway.insert(one.name.clone(), one.key.clone());
+            self.reading.spawn(async move {
+                let domain = one.coordinator.shared().catalog.only().unwrap_or(&one.key.namespace).to_owned();
+                Read { name: one.name, at, logged: one.coordinator.logged(&domain, &one.lineage).await }
+            });
+        }
+        later
+    }
+
+    /// A log was read, or not.
+    fn learn(&mut self, read: Read) {
+        let Read { name, at, logged } = read;
+        self.underway.remove(&name);
+        // it may have been deleted meanwhile
+        let Some(known) = self.known.get_mut(&name) else { return };
+        match logged {
+            Ok(logged) => (known.logged, known.not_read) = (Some((at, logged)), None),
+            Err(error) => {
+                tracing::debug!(error = %error.message(), "a log was not read");
+                known.not_read = Some(at);
             }
         }
     }

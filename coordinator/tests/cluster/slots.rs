@@ -2,7 +2,7 @@
 //! Which pod has which lineage, and what the others wait for.
 
 use crate::lab::{Lab, PodAgent, coordinator, node, policy};
-use holdfast_coordinator::cluster::{RepositoryKey, RepositoryState};
+use holdfast_coordinator::cluster::{RepositoryKey, RepositoryState, SlotView};
 use holdfast_proto::problem::{Problem, Reason};
 use holdfast_proto::v1::Phase;
 use serde_json::json;
@@ -157,6 +157,20 @@ async fn what_is_missing_is_said_and_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_silent_is_not_taken_for_a_silent_coordinator() {
+    let lab = Lab::new().await;
+    lab.world.memory.set_silent(true);
+    lab.member("shop", "web-0", "w0");
+    let mut agent = lab.hello("shop", "web-0", "w0").await;
+    let message = agent.waits_for("RepositoryNotReady").await;
+    assert!(message.contains("StateRepository shop/default: its store does not answer"), "{message}");
+    let waits = |row: &SlotView| row.object.as_deref() == Some("statefulset-web-0") && row.waiting.is_some();
+    lab.served.slots.clone().wait_for(|rows| rows.iter().any(waits)).await.expect("it is shown");
+    lab.world.memory.set_silent(false);
+    assert_eq!(agent.welcomed().await.lineage(), "default:statefulset/web/0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_a_repository_that_is_not_there_is_to_be_created() {
     let lab = Lab::new().await;
     let table = |states: Vec<(RepositoryKey, RepositoryState)>| states.into_iter().collect();
@@ -242,6 +256,10 @@ async fn a_disk_that_differs_waits_for_a_person() {
     assert_eq!(agent.welcome.start, 0);
     agent.report(Phase::Waiting, "Diverged: the disk is older than the repository").await;
     assert!(lab.warns("Diverged", "older than the repository").await);
+    let stuck = |rows: &Arc<Vec<SlotView>>| {
+        rows.iter().any(|row| row.waiting.as_ref().is_some_and(|(_, waiting)| waiting.reason == "Diverged"))
+    };
+    lab.served.slots.clone().wait_for(stuck).await.expect("rows");
     lab.choose("statefulset-web-0", "prefer-store");
     assert_eq!(Problem::of(&agent.end().await).reason, Some(Reason::Decided));
     let agent = lab.join("shop", "web-0", "w0").await;

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
+use tokio::sync::watch;
 
 /// One request, as tests count them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,7 @@ struct Inner {
 #[derive(Debug, Default)]
 pub struct Memory {
     inner: Mutex<Inner>,
+    silent: watch::Sender<bool>,
 }
 
 impl Memory {
@@ -57,6 +59,16 @@ impl Memory {
     /// Makes every request fail as if the store were unreachable, or no longer.
     pub fn set_failing(&self, failing: bool) {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).failing = failing;
+    }
+
+    /// Makes every request wait, as if the store took it and never answered, until it is no longer silent.
+    pub fn set_silent(&self, silent: bool) {
+        self.silent.send_replace(silent);
+    }
+
+    async fn hear(&self) {
+        // an error means that nobody can end the silence, which this very store could
+        self.silent.subscribe().wait_for(|silent| !silent).await.ok();
     }
 
     /// A copy of all objects.
@@ -89,6 +101,7 @@ fn slice(bytes: &Bytes, range: Range) -> Option<Bytes> {
 #[async_trait]
 impl Transport for Memory {
     async fn create(&self, name: &Name, body: &Body) -> Result<Created, TransportError> {
+        self.hear().await;
         self.with("create", name.as_str(), |inner| {
             if inner.objects.contains_key(name) {
                 return (Created::Exists, 0);
@@ -99,6 +112,7 @@ impl Transport for Memory {
     }
 
     async fn get(&self, name: &Name, range: Range) -> Result<Bytes, TransportError> {
+        self.hear().await;
         let found = self.with("get", name.as_str(), |inner| {
             let found = inner.objects.get(name).map(|bytes| slice(bytes, range));
             let len = found.iter().flatten().map(|bytes| bytes.len() as u64).sum();
@@ -116,10 +130,12 @@ impl Transport for Memory {
     }
 
     async fn size(&self, name: &Name) -> Result<Option<u64>, TransportError> {
+        self.hear().await;
         self.with("size", name.as_str(), |inner| (inner.objects.get(name).map(|bytes| bytes.len() as u64), 0))
     }
 
     async fn list(&self, prefix: &str, after: Option<&str>, by_level: bool, limit: u16) -> Result<Page, TransportError> {
+        self.hear().await;
         self.with("list", prefix, |inner| {
             let mut page = Page::default();
             let mut prefixes = BTreeSet::new();
@@ -150,6 +166,7 @@ impl Transport for Memory {
     }
 
     async fn delete(&self, name: &Name) -> Result<(), TransportError> {
+        self.hear().await;
         self.with("delete", name.as_str(), |inner| (drop(inner.objects.remove(name)), 0))
     }
 

@@ -11,7 +11,7 @@ use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{ConfigBag, Credentials, Intercept, Region, RuntimeComponents, StalledStreamProtectionConfig};
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -337,15 +337,29 @@ where
         (None, Some(status)) => format!("the store answered {status}"),
         _ => match error {
             SdkError::TimeoutError(_) => "the store did not answer in time".to_owned(),
-            other => DisplayErrorContext(other).to_string(),
+            other => with_causes(other),
         },
     };
     TransportError { operation, object: object.to_owned(), message, failure }
 }
 
+/// An error and what it came of, as a person reads it: conditions and Events show it.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_is_told_with_its_causes_and_without_its_structure() {
+        let refused = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "nobody listens");
+        let error: SdkError<std::io::Error, HttpResponse> =
+            SdkError::dispatch_failure(aws_smithy_runtime_api::client::result::ConnectorError::io(refused.into()));
+        assert_eq!(with_causes(&error), "dispatch failure: io error: nobody listens");
+    }
 
     #[test]
     fn a_listing_by_level_begins_behind_what_lies_below_the_last_prefix() {

@@ -4,13 +4,14 @@ import json
 
 import stage
 from app import began_after, log, policy, ready_pods, uids, workload, written
-from kube import apply, condition, get, kubectl, must, name_of, pods, refused, say
+from kube import ROOT, apply, condition, get, kubectl, must, name_of, pods, refused, say, until
 from reading import read, reader
 from scenario import scenario
 from scenarios.restores import restore, settled
 from scenarios.snapshots import snapshot, taken, whose
 
 SPACE, OTHER = "desks", "desks-copy"
+COMPONENT = "deploy/components/restore-beside"
 STILL = {"consistency": {"mode": "Freeze", "pauseBudget": "5s"}}
 
 
@@ -69,6 +70,32 @@ def restore_beside(store):
         written(SPACE, pod, len(then[names[lineage]]) + 15)
     apply(words("since then"), namespace=SPACE)
     beside = {"namespace": OTHER, "namePrefix": "copy-"}
+    # as it is installed, the coordinator makes no workloads
+    restore("not-allowed", namespace=SPACE, source={"snapshot": "then"}, elsewhere=beside)
+    said = condition({"status": settled("not-allowed", SPACE)}, "Succeeded")
+    must(said["status"] == "False" and said["reason"] == "RightsMissing" and COMPONENT in said["message"], f"{said}")
+    must(not pods(OTHER) and not stage.lineages(OTHER), "what may not be made was begun")
+    with_component(then, beside)
+
+
+def with_component(then, beside):
+    """What the component of the installation allows; afterwards it is taken away again."""
+    kubectl("apply", "-k", stage.BESIDE)
+    try:
+        until("the coordinator may make workloads", may_make, 30)
+        copies(then, beside)
+    finally:
+        kubectl("delete", "--ignore-not-found", *[word for file in ["rbac", "policy"] for word in ["-f", ROOT / COMPONENT / f"{file}.yaml"]])
+
+
+def may_make():
+    who = f"--as=system:serviceaccount:{stage.SYSTEM}:holdfast-coordinator"
+    return kubectl("auth", "can-i", "create", "statefulsets.apps", "-n", OTHER, who).strip() == "yes"
+
+
+def copies(then, beside):
+    """A copy in another namespace, and one in the same."""
+    first = pods(SPACE, "app=desk")
     restore("plan", namespace=SPACE, source={"snapshot": "then"}, elsewhere=beside, dryRun=True)
     planned = settled("plan", SPACE)
     say("          " + "\n          ".join(planned["plan"]))

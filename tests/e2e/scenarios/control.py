@@ -10,34 +10,32 @@ import time
 from pathlib import Path
 
 import stage
-from app import agent_of, policy, process_of, ready_pods, restarts, template, uids, workload, written
-from kube import Unmet, apply, get, kubectl, must, name_of, pods, until
+from app import agent_of, is_injected, policy, process_of, ready_pods, restarts, template, uids, workload
+from kube import Unmet, apply, get, items, kubectl, must, name_of, pods, say, until
 from scenario import scenario
+from streams import LABEL, POLICY, nothing_restarted, pair, streaming
 
 SPACE = "steady"
+WEBHOOKS = "app.kubernetes.io/name=holdfast-webhook"
 COORDINATORS = "app.kubernetes.io/name=holdfast-coordinator"
 
 
 @scenario(alone=True)
 def leader_is_killed(store):
     """The leading coordinator is killed while agents stream: none restarts, and their lag recovers."""
-    stage.namespace(SPACE, store, policies=[policy("kept")])
-    apply(workload("Deployment", "pair", replicas=2, labels={"holdfast.dev/policy": "kept"}), namespace=SPACE)
-    found = ready_pods(SPACE, "pair", 2, seconds=180)
-    lines = {name_of(pod): written(SPACE, name_of(pod), 10) for pod in found}
+    found, lines = pair(SPACE, store)
     another_leader()
-    nothing_restarted(found, lines)
+    nothing_restarted(SPACE, found, lines)
 
 
 @scenario(alone=True)
 def all_coordinators_are_killed(store):
     """All coordinators are killed at once: applications go on, no agent restarts, and their lag recovers when there is a leader again."""
-    found = ready_pods(SPACE, "pair", 2)
-    lines = {name_of(pod): written(SPACE, name_of(pod)) for pod in found}
+    found, lines = streaming(SPACE)
     was = sorted(uids(pods(stage.SYSTEM, COORDINATORS)))
     kubectl("delete", "pod", "-n", stage.SYSTEM, "-l", COORDINATORS, "--grace-period=0", "--force")
     until("another leads", lambda: stage.leader() and not set(was) & set(uids(pods(stage.SYSTEM, COORDINATORS))), 120)
-    nothing_restarted(found, lines)
+    nothing_restarted(SPACE, found, lines)
 
 
 def another_leader():
@@ -49,32 +47,10 @@ def another_leader():
     until("another leads", lambda: stage.leader() not in [None, was], 90)
 
 
-def nothing_restarted(found, lines, but=None):
-    """The pods of `pair` are those that were found, stream, and have more lines than they had; nothing of them was started again, but for some."""
-    newest = {lineage["metadata"]["name"]: sequence(lineage) for lineage in stage.lineages(SPACE, "pair")}
-
-    def caught_up():
-        now = stage.lineages(SPACE, "pair")
-        return len(now) == 2 and all(sequence(one) > newest[one["metadata"]["name"]] and one["status"].get("lagSeconds", 99) <= 5 for one in now)
-
-    until("new checkpoints are made, and the lag is small", caught_up, 90)
-    after = ready_pods(SPACE, "pair", 2)
-    must(sorted(uids(after)) == sorted(uids(found)), "pods were replaced")
-    for pod in after:
-        again = restarts(pod)
-        must(again == (but or {}).get(name_of(pod), {}), f"what restarted in {name_of(pod)}: {again}")
-        must(written(SPACE, name_of(pod), len(lines[name_of(pod)])), "it went on")
-
-
-def sequence(lineage):
-    return lineage.get("status", {}).get("checkpoint", {}).get("sequence", 0)
-
-
 @scenario(alone=True)
 def certificates_change(store):
     """A new authority takes over while everything runs: no pod is refused, no agent restarts, and the next leader is known by the new one."""
-    found = ready_pods(SPACE, "pair", 2)
-    lines = {name_of(pod): written(SPACE, name_of(pod)) for pod in found}
+    found, lines = streaming(SPACE)
     kubectl("set", "env", "-n", stage.SYSTEM, "deployment/holdfast-coordinator", "HOLDFAST_TRUST_SECONDS=30")
     try:
         kubectl("rollout", "status", "-n", stage.SYSTEM, "deployment/holdfast-coordinator", "--timeout=180s", seconds=200)
@@ -95,7 +71,7 @@ def certificates_change(store):
             time.sleep(1)
         must(not refusals, f"pods were refused meanwhile: {refusals[:2]}")
         another_leader()
-        nothing_restarted(found, lines)
+        nothing_restarted(SPACE, found, lines)
     finally:
         kubectl("set", "env", "-n", stage.SYSTEM, "deployment/holdfast-coordinator", "HOLDFAST_TRUST_SECONDS-")
         kubectl("rollout", "status", "-n", stage.SYSTEM, "deployment/holdfast-coordinator", "--timeout=180s", seconds=200)
@@ -104,13 +80,52 @@ def certificates_change(store):
 @scenario(alone=True)
 def agent_is_killed(store):
     """An agent is killed while it streams: it alone restarts, the application does not notice, and its lag recovers."""
-    found = ready_pods(SPACE, "pair", 2)
-    lines = {name_of(pod): written(SPACE, name_of(pod)) for pod in found}
+    found, lines = streaming(SPACE)
     victim = name_of(found[0])
     os.kill(until("the agent is found", lambda: agent_of(SPACE, victim)), signal.SIGKILL)
     until("the agent is started again", lambda: restarts(get("pod", victim, SPACE)).get("holdfast-agent") == 1, 60)
-    nothing_restarted(found, lines, but={victim: {"holdfast-agent": 1}})
+    nothing_restarted(SPACE, found, lines, but={victim: {"holdfast-agent": 1}})
     kubectl("delete", "deployment", "-n", SPACE, "pair")
+
+
+@scenario(alone=True)
+def webhooks_are_killed(store):
+    """Both webhooks are killed at once, and again when they are back: labelled pods that are made meanwhile are refused or injected, never bare."""
+    stage.namespace(SPACE, store, policies=[policy(POLICY)])
+    until("pods are let in", lambda: not admitted(), 30)
+    refusals, bare = [], set()
+    kill_webhooks()
+    # they are started again at once, and with a pause if they have ended lately: that is when there is none for a while
+    until("both are back", lambda: all(webhook_processes()), 120)
+    kill_webhooks()
+    made = workload("Deployment", "born", replicas=2)
+    made["spec"]["template"]["metadata"]["labels"] |= LABEL
+    apply(made, namespace=SPACE)
+
+    def all_is_well():
+        bare.update(name_of(pod) for pod in items("pods", SPACE, "holdfast.dev/policy") if not is_injected(pod))
+        said = admitted()
+        refusals.extend([said] if said else [])
+        return not said and all(webhook_processes())
+
+    until("the webhooks answer again", all_is_well, 180, every=0.2)
+    must(not bare, f"made without an agent: {bare}")
+    must(refusals and all("holdfast.dev" in said for said in refusals), f"nobody was refused for want of a webhook: {refusals[:1]}")
+    found = ready_pods(SPACE, "born", 2, seconds=120)
+    must(not any(restarts(pod) for pod in found), "something of the new pods was restarted")
+    say(f"          {len(refusals)} were refused meanwhile")
+    kubectl("delete", "deployment", "-n", SPACE, "born", "--wait=false")
+
+
+def webhook_processes():
+    """Of each webhook its process, or none."""
+    return [process_of(stage.SYSTEM, name_of(pod), b"/holdfast-webhook") for pod in pods(stage.SYSTEM, WEBHOOKS)]
+
+
+def kill_webhooks():
+    processes = until("both webhooks run", lambda: all(found := webhook_processes()) and len(found) == 2 and found, 120)
+    for process in processes:
+        os.kill(process, signal.SIGKILL)
 
 
 def authority(key):

@@ -6,6 +6,8 @@ from kube import apply, condition, get, kubectl, must, name_of, pods, say, until
 from scenario import scenario
 
 SPACE = "first"
+# of `kubectl get statelineages -o wide`
+COLUMNS = ["NAME", "PROTECTED", "WORKLOAD", "SLOT", "LAG", "CHECKPOINT", "QUALITY", "BYTES", "VERIFIED", "NODE", "POD", "REASON"]
 
 
 @scenario
@@ -50,8 +52,17 @@ def label_protects_a_deployment(store):
         return all(lineage["status"].get("verifiedSequence") for lineage in stage.lineages(SPACE, "web"))
 
     until("what they have stored was read back", verified, 60)
-    say("          " + kubectl("get", "statelineages", "-n", SPACE, "-o", "wide").replace("\n", "\n          ").rstrip())
-    kubectl("get", "holdfast", "-n", SPACE)
+    said = kubectl("get", "statelineages", "-n", SPACE, "-o", "wide")
+    say("          " + said.replace("\n", "\n          ").rstrip())
+    header, *rows = [line.split() for line in said.splitlines()]
+    must(header == COLUMNS and len(rows) == 2, f"other columns: {said}")
+    for row in rows:
+        must(len(row) == len(COLUMNS) and "<none>" not in row, f"something is not filled in: {row}")
+        shown = dict(zip(COLUMNS, row))
+        must(shown["NODE"] in ["node1", "node2"] and shown["POD"] in map(name_of, after) and int(shown["BYTES"]) > 0, f"{row}")
+    every = kubectl("get", "holdfast", "-n", SPACE, "-o", "name").split()
+    kinds = ["staterepository.holdfast.dev/default", "statepolicy.holdfast.dev/web", *[f"statelineage.holdfast.dev/deployment-web-{slot}" for slot in "01"]]
+    must(set(kinds) <= set(every), f"kubectl get holdfast shows {every}")
 
 
 @scenario

@@ -3,7 +3,7 @@
 import json
 
 import stage
-from app import began_after, log, policy, template, the_one, workload, written
+from app import began_after, is_injected, log, policy, template, the_one, workload, written
 from kube import apply, condition, get, items, kubectl, must, name_of, pods, refused, say, until
 from scenario import scenario
 
@@ -195,6 +195,35 @@ def tampered(pod):
 
 
 @scenario(alone=True)
+def stripped_pod(store):
+    """Should a pod with the label come to run without an agent all the same, it is reported within a minute, and the policy counts it."""
+    stage.namespace(SPACE, store, level="restricted", policies=[policy("kept")])
+    bare = {"apiVersion": "v1", "kind": "Pod", **template("stripped", labels=LABEL)}
+    bare["metadata"]["name"] = "stripped"
+    binding = json.dumps(get("validatingadmissionpolicybinding", "holdfast-injected")["spec"])
+    without_webhook(True)
+    try:
+        # and somebody has taken the final check away
+        actions = '{"spec":{"validationActions":["Audit"]}}'
+        kubectl("patch", "validatingadmissionpolicybinding", "holdfast-injected", "--type=merge", "-p", actions)
+        until("it is let in", lambda: kubectl("create", "-n", SPACE, "-f", "-", given=json.dumps(bare)), 30)
+    finally:
+        kubectl("patch", "validatingadmissionpolicybinding", "holdfast-injected", "--type=merge", "-p", f'{{"spec":{binding}}}')
+        without_webhook(False)
+    must(not is_injected(get("pod", "stripped", SPACE)), "it has an agent")
+
+    def reported():
+        about = [event for event in items("events", SPACE) if event["involvedObject"]["name"] == "stripped"]
+        return [event for event in about if event["reason"] == "Unprotected" and event["type"] == "Warning"]
+
+    event = until("the pod that runs unprotected is reported", reported, 60)[0]
+    say(f"          {event['reason']}: {event['message']}")
+    said = until("its policy says so", lambda: (said := condition(get("statepolicy", "kept", SPACE), "Ready")).get("status") == "False" and said, 30)
+    must("stripped" in said["message"], f"the policy does not name it: {said}")
+    kubectl("delete", "pod", "-n", SPACE, "stripped", "--wait=false")
+
+
+@scenario(alone=True)
 def final_check(store):
     """A pod that no webhook has seen, or that lost something after it, is refused by the API server itself, and told what it lacks."""
     stage.namespace(SPACE, store, level="restricted", policies=[policy("kept")])
@@ -222,8 +251,4 @@ def final_check(store):
     finally:
         without_webhook(False)
 
-    def is_injected():
-        inits = json.loads(kubectl(*create, given=json.dumps(bare)))["spec"].get("initContainers", [])
-        return [container["name"] for container in inits] == ["holdfast-agent", "holdfast-gate"]
-
-    until("pods are injected again", is_injected, 30)
+    until("pods are injected again", lambda: is_injected(json.loads(kubectl(*create, given=json.dumps(bare)))), 30)

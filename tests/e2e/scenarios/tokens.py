@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who is let in by the coordinator, and to what: a table of calls that are refused."""
+import hashlib
 import os
 import signal
 
@@ -11,6 +12,8 @@ from reading import read, reader, somebody
 from scenario import scenario
 
 SPACE = "guarded"
+# its repository is the same place, where it has a domain of its own
+BESIDE = "guarded-beside"
 AUDIENCE = "holdfast.dev/coordinator"
 SESSION = "AgentService/Session"
 
@@ -27,16 +30,40 @@ def lineage_prefixes():
     return sorted(str(path.relative_to(root)) + "/" for path in root.glob("domains/*/lineages/*") if path.is_dir())
 
 
+def domain_of(prefix):
+    return prefix.split("/")[1]
+
+
+# of somebody who writes where it is not his
+BODY = b"not what its holder has written"
+# the number that a log would have last: nobody has written it
+LAST = "log/0000000000000001"
+
+
+def creation(prefix):
+    """Asks for a record in a lineage's log."""
+    return field(1, f"{prefix}{LAST}") + field(2, BODY) + field(3, hashlib.sha256(BODY).digest())
+
+
+def planted():
+    """What came of it."""
+    return sorted((stage.Store.directory / "data/holdfast" / SPACE).glob(f"domains/*/lineages/*/{LAST}"))
+
+
 @scenario
 def tokens_of_others(store):
     """A token opens its own pod's lineage, and nothing else: not another pod's, another namespace's, or a gone pod's."""
     stage.namespace(SPACE, store, policies=[policy("kept")])
+    stage.namespace(BESIDE, store, prefix=SPACE, policies=[policy("kept")])
+    apply(workload("Deployment", "theirs", labels={"holdfast.dev/policy": "kept"}), namespace=BESIDE)
     apply(workload("Deployment", "mine", labels={"holdfast.dev/policy": "kept"}),
           workload("Deployment", "yours", labels={"holdfast.dev/policy": "kept"}), workload("Deployment", "plain"), namespace=SPACE)
     pod, other = the_one(SPACE, "mine", seconds=180), the_one(SPACE, "yours", seconds=180)
     unprotected = the_one(SPACE, "plain", injected=False)
     for each in [pod, other]:
         written(SPACE, each, 5)
+    stranger = the_one(BESIDE, "theirs", seconds=120)
+    written(BESIDE, stranger, 5)
     authority = get("configmap", "holdfast-ca", SPACE)["data"]["ca.crt"]
     good = token(pod)
 
@@ -51,7 +78,9 @@ def tokens_of_others(store):
     refused("a token that is bound to no pod", "UNAUTHENTICATED", "not bound", SESSION, hello(), token=token())
     refused("an unprotected pod's token", "UNAUTHENTICATED", "not protected", SESSION, hello(), token=token(unprotected))
     theirs = stage.lineages(SPACE, "yours")[0]["spec"]["lineage"]
-    refused("another pod's lineage by name", "PERMISSION_DENIED", "does not choose", SESSION, hello(("default", theirs)), token=good)
+    foreign = stage.lineages(BESIDE, "theirs")[0]["spec"]["lineage"]
+    refused("another pod's lineage by name", "PERMISSION_DENIED", "does not choose", SESSION, hello((SPACE, theirs)), token=good)
+    refused("another namespace's lineage by name", "PERMISSION_DENIED", "does not choose", SESSION, hello((BESIDE, foreign)), token=good)
     refused("an agent's token for people's calls", "PERMISSION_DENIED", "may not", "LineageService/ListLineages", b"",
             token=good, repository=f"{SPACE}/default")
     refused("another namespace's repository", "PERMISSION_DENIED", "may not", "LineageService/ListLineages", b"",
@@ -64,11 +93,11 @@ def tokens_of_others(store):
             token=viewer["token"], repository=viewer["repository"])
     must(read(theirs, None, "data/log", reader(SPACE)), "the cluster's role `edit` does not read what is stored")
     prefixes = lineage_prefixes()
-    must(len(prefixes) >= 2, f"the bucket has {prefixes}")
+    must(len(prefixes) >= 3 and len({domain_of(prefix) for prefix in prefixes}) == 2, f"the bucket has {prefixes}")
     listing = field(1, f"{prefixes[0]}log/")
     refused("objects without a grant", "UNAUTHENTICATED", "grant", "ObjectService/ListObjects", listing, token=good)
     refused("objects with a made-up grant", "UNAUTHENTICATED", "grant", "ObjectService/ListObjects", listing, token=good, grant=bytes(32))
-    of_its_own(pod, good, prefixes, authority, refused)
+    grant, its_own = of_its_own(pod, good, prefixes, authority, refused)
     until("the agent's lineage goes on", lambda: any(one["status"].get("lagSeconds", 99) <= 5 for one in stage.lineages(SPACE, "mine")), 60)
     restarts = [status["restartCount"] for status in get("pod", pod, SPACE)["status"]["initContainerStatuses"]]
     must(restarts == [0, 0], f"containers were restarted: {restarts}")
@@ -76,6 +105,9 @@ def tokens_of_others(store):
     until("the pod is gone", lambda: not get("pod", pod, SPACE), 90)
     # a verdict about a token may be kept for half a minute; that the pod is gone is known at once
     must(not lets_in(authority, good), "the token of a pod that is gone opens a session")
+    refused("what was granted to a pod that is gone", "UNAUTHENTICATED", "grant", "ObjectService/ListObjects", field(1, f"{its_own}log/"), grant=grant)
+    refused("to write with it", "UNAUTHENTICATED", "grant", "ObjectService/CreateObject", creation(its_own), grant=grant)
+    must(not planted(), f"somebody's bytes are in the bucket: {planted()}")
     until("the token is void", lambda: call(SESSION, hello(), authority=authority, token=good)[0] == "UNAUTHENTICATED", 60, every=5)
     kubectl("delete", "deployment", "-n", SPACE, "yours", "plain")
 
@@ -102,9 +134,16 @@ def of_its_own(pod, good, prefixes, authority, refused):
             else:
                 must(code == "PERMISSION_DENIED", f"{prefix}: {code} {said}")
         must(len(able) == 1 and able[0][1] > 100, f"the grant opens {able} of {prefixes}")
-        others = [prefix for prefix in prefixes if prefix != able[0][0]]
-        refused("another lineage's record", "PERMISSION_DENIED", "does not cover", "ObjectService/GetObject",
-                field(1, f"{others[0]}log/{2**64 - 2:016x}"), grant=grant)
+        own = able[0][0]
+        neighbour = next(prefix for prefix in prefixes if prefix != own and domain_of(prefix) == domain_of(own))
+        stranger = next(prefix for prefix in prefixes if domain_of(prefix) != domain_of(own))
+        for whose, prefix in [("another lineage", neighbour), ("another namespace", stranger)]:
+            name = field(1, f"{prefix}log/{2**64 - 2:016x}")
+            refused(f"{whose}'s record", "PERMISSION_DENIED", "does not cover", "ObjectService/GetObject", name, grant=grant)
+            refused(f"whether {whose} has a record", "PERMISSION_DENIED", "does not cover", "ObjectService/HeadObject", name, grant=grant)
+            refused(f"a write to {whose}", "PERMISSION_DENIED", "does not cover", "ObjectService/CreateObject", creation(prefix), grant=grant)
+        must(not planted(), f"somebody's bytes are in the bucket: {planted()}")
         refused("the repository's own object", "PERMISSION_DENIED", "does not cover", "ObjectService/GetObject", field(1, "repository"), grant=grant)
     finally:
         os.kill(process, signal.SIGCONT)
+    return grant, own

@@ -288,6 +288,24 @@ async fn what_an_agent_can_not_capture_is_told_until_it_can() {
     assert_eq!((&condition(&scene)["status"], scene.reason()), (&json!("True"), json!("Streaming")));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_silent_keeps_no_status_back() {
+    let mut scene = Scene::new().await;
+    let seat = scene.sit().await;
+    scene.memory.set_silent(true);
+    for lag_ms in [60_000, 70_000] {
+        seat.heard(live(Phase::Streaming, lag_ms));
+        scene.let_it_write();
+        tokio::time::timeout(Duration::from_secs(20), scene.sweep()).await.expect("nobody waits for the store");
+        assert_eq!((scene.reason(), scene.object()["status"]["lagSeconds"].clone()), (json!("Lagging"), json!(lag_ms / 1000)));
+    }
+    assert_eq!(scene.lineages.reading.len(), 1, "it is asked once");
+    // what was asked then is known once it answers
+    scene.memory.set_silent(false);
+    scene.sweep().await;
+    assert!(scene.lineages.reading.is_empty() && scene.lineages.known.values().all(|known| known.logged.is_some()));
+}
+
 #[tokio::test]
 async fn a_repository_that_is_not_opened_yet_is_not_called_missing() {
     let mut scene = Scene::new().await;

@@ -22,6 +22,8 @@ use tonic::Status;
 
 /// What the store did not answer is asked again after this.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// That the store does not answer is said after this: well before an agent takes the coordinator itself for silent.
+const SILENT_AFTER: Duration = Duration::from_secs(3);
 /// A watch shows a pod that the API server knows within this, unless something is wrong.
 const SEEN_WITHIN: Duration = Duration::from_secs(20);
 /// A seal is looked for at these moments after a connection has ended.
@@ -32,8 +34,8 @@ const SEALED_AFTER: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Dur
 pub(super) enum Stage {
     /// It waits for a slot, or for what comes before its lineage is looked at.
     Waiting,
-    /// Its lineage is looked at.
-    Checking,
+    /// Its lineage is looked at, since then.
+    Checking(Monotonic),
     /// The store did not answer: looked at again then.
     Troubled(Monotonic),
     /// It waits for a person.
@@ -72,6 +74,10 @@ impl Guest {
 
     pub(super) const fn slot(&self) -> Option<&Slot> {
         self.slot.as_ref()
+    }
+
+    const fn is_checking(&self) -> bool {
+        matches!(self.stage, Stage::Checking(_))
     }
 
     fn say(&self, speech: Speech) {
@@ -172,19 +178,19 @@ impl Actor {
         let hold = self.holds.borrow().get(&of).cloned();
         let repository = self.repository(&RepositoryKey::new(&of.0, &record.repository));
         let taken = repository.as_ref().ok().and_then(|coordinator| self.taken(&of, &record, coordinator));
-        let again = self.clock.monotonic().plus(AGAIN_AFTER);
+        let now = self.clock.monotonic();
         let (connection, pod, instance, node) = (guest.connection, guest.pod.clone(), guest.instance, facts.node.clone());
         let Some(guest) = self.guests.get_mut(uid) else { return };
         self.changed = true;
         match (hold, taken, repository) {
             (Some(why), ..) => guest.wait(WaitingFor::normal("RestoreInProgress", why)),
             (None, Some(why), _) => {
-                guest.stage = Stage::Troubled(again);
+                guest.stage = Stage::Troubled(now.plus(AGAIN_AFTER));
                 guest.wait(WaitingFor::warning("LineageTaken", why));
             }
             (None, None, Err(why)) => guest.wait(why),
             (None, None, Ok(coordinator)) => {
-                guest.stage = Stage::Checking;
+                guest.stage = Stage::Checking(now);
                 let check = preflight::Check { coordinator, writer: self.writer.clone(), of, name, record, pod, instance, node };
                 let uid = uid.to_owned();
                 self.work.spawn(async move {
@@ -221,9 +227,8 @@ impl Actor {
     pub(super) fn checked(&mut self, uid: &str, connection: u64, slot: &Slot, outcome: Checked) {
         self.changed = true;
         let again = self.clock.monotonic().plus(AGAIN_AFTER);
-        let current = |guest: &&mut Guest| {
-            guest.connection == connection && guest.slot.as_ref() == Some(slot) && guest.stage == Stage::Checking
-        };
+        let current =
+            |guest: &&mut Guest| guest.connection == connection && guest.slot.as_ref() == Some(slot) && guest.is_checking();
         let of = self.pods.get(uid).map(|facts| (facts.workload.namespace.clone(), facts.workload.lineage(slot).object()));
         let hold = of.and_then(|of| self.holds.borrow().get(&of).cloned());
         let Some(guest) = self.guests.get_mut(uid).filter(current) else { return };
@@ -279,7 +284,7 @@ impl Actor {
     /// Whether a record is being looked at, or made anew, for a pod that has its slot.
     pub(super) fn is_checking(&self, record: &RecordFacts) -> bool {
         let holder = record.holder.as_ref().and_then(|uid| self.guests.get(uid));
-        holder.is_some_and(|guest| guest.stage == Stage::Checking)
+        holder.is_some_and(Guest::is_checking)
     }
 
     fn news(&mut self, key: &WorkloadKey, uid: &str, news: News) {
@@ -390,6 +395,7 @@ impl Actor {
             let problem = Problem::new(Reason::IdentityUnavailable, "the coordinator's watch does not show the pod yet");
             self.dismiss(&uid, problem.retry_after(AGAIN_AFTER).into(), false);
         }
+        self.say_who_is_silent(now);
         let due = |guest: &Guest| matches!(guest.stage, Stage::Troubled(until) if until <= now);
         let again: Vec<String> = self.guests.iter().filter(|(_, guest)| due(guest)).map(|(uid, _)| uid.clone()).collect();
         for uid in again {
@@ -397,6 +403,23 @@ impl Actor {
                 guest.stage = Stage::Waiting;
             }
             self.advance(&uid);
+        }
+    }
+
+    /// Agents whose lineages are still being looked at hear that it is the store that keeps them waiting.
+    fn say_who_is_silent(&mut self, now: Monotonic) {
+        for (uid, guest) in &mut self.guests {
+            let (Stage::Checking(since), Some(slot), Some(facts)) = (guest.stage, guest.slot.as_ref(), self.pods.get(uid)) else {
+                continue;
+            };
+            let of: Named = (facts.workload.namespace.clone(), facts.workload.lineage(slot).object());
+            let Some(record) = self.records.get(&of).filter(|_| now.since(since) >= SILENT_AFTER) else { continue };
+            let message = format!(
+                "StateRepository {}/{}: its store does not answer, and whose the history is must be read there first",
+                of.0, record.repository
+            );
+            guest.wait(WaitingFor::warning("RepositoryNotReady", message));
+            self.changed = true;
         }
     }
 }
