@@ -431,7 +431,12 @@ impl Workload {
     }
 }
 
-/// Whether a pod that had a slot and doesn't hold it may still ask for it again.
+/// Whether a pod that had a slot and doesn't hold it may still ask for it again: also one that is being ended, for its last checkpoint.
 fn comes_back(known: &Known) -> bool {
-    known.pod.life == Life::Alive && !known.pod.lost
+    let has_more = match known.pod.life {
+        Life::Alive => true,
+        Life::Ending => !known.sealed,
+        Life::Ended => false,
+    };
+    has_more && !known.pod.lost
 }

@@ -170,6 +170,34 @@ fn a_pod_gets_its_own_slot_again() {
 }
 
 #[test]
+fn who_was_given_up_and_is_back_has_its_last_word() {
+    let given_up = || {
+        let mut desk = Desk::of(1);
+        assert_eq!(desk.start("a", alike()), Some(&slot("0")));
+        desk.event(Event::Pod(id("a"), Pod { lost: true, ..alike() }));
+        desk.now += PATIENCE.as_secs() + 1;
+        desk.event(Event::Tick);
+        assert_eq!(desk.slot_of("a"), None);
+        // its node is back, and it is deleted before its agent has found a coordinator
+        desk.event(Event::Pod(id("a"), Pod { life: Life::Ending, ..alike() }));
+        assert_eq!(desk.start("b", alike()), None, "what its predecessor has on disk is not durable yet");
+        desk
+    };
+    let mut desk = given_up();
+    desk.event(Event::Wants(id("a")));
+    assert_eq!((desk.slot_of("a"), desk.slot_of("b")), (Some("0"), None));
+    desk.event(Event::Sealed(id("a")));
+    assert_eq!(desk.slot_of("b"), Some("0"));
+    // should it not find one, its successor waits until it has ended, or until its node is lost again
+    let mut desk = given_up();
+    desk.event(Event::Pod(id("a"), Pod { life: Life::Ended, ..alike() }));
+    assert_eq!(desk.slot_of("b"), Some("0"));
+    let mut desk = given_up();
+    desk.event(Event::Pod(id("a"), Pod { life: Life::Ending, lost: true, ..alike() }));
+    assert_eq!(desk.slot_of("b"), Some("0"));
+}
+
+#[test]
 fn what_a_scale_down_ends_comes_back_with_a_scale_up() {
     let mut desk = Desk::of(3);
     for name in ["a", "b", "c"] {
