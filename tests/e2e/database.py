@@ -25,6 +25,8 @@ def image():
     share = Path(text_of([str(home / "bin/pg_config"), "--sharedir"]).strip()) if (home / "bin/pg_config").exists() else Path("/usr/share/postgresql", home.name)
     with tempfile.TemporaryDirectory(prefix="holdfast-postgres-") as work:
         root = Path(work)
+        # whoever runs in it
+        root.chmod(0o755)
         # what is loaded by name, without what compiles queries
         files = [path for path in (home / "lib").glob("*.so") if "llvm" not in path.name]
         files += [home / "bin" / name for name in ["postgres", "initdb", "psql", "pgbench", "pg_isready", "pg_amcheck"]]
