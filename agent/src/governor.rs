@@ -73,6 +73,8 @@ struct Inner {
     buckets: Mutex<Buckets>,
     /// There is no time any more: nobody rests.
     hurry: AtomicBool,
+    /// Somebody waits for what is being done: what it costs is paid for afterwards.
+    owing: AtomicBool,
     hurried: Condvar,
     /// Nothing is limited.
     free: bool,
@@ -92,7 +94,8 @@ impl Governor {
         let read = budget.read_bytes_per_second.map(|rate| Bucket::new(rate.max(1) as f64, now));
         let free = cpu.is_none() && read.is_none();
         let buckets = Mutex::new(Buckets { cpu, paid: processor_time(), read });
-        Self { inner: Arc::new(Inner { buckets, hurry: AtomicBool::new(false), hurried: Condvar::new(), free }) }
+        let (hurry, owing, hurried) = (AtomicBool::new(false), AtomicBool::new(false), Condvar::new());
+        Self { inner: Arc::new(Inner { buckets, hurry, owing, hurried, free }) }
     }
 
     fn buckets(&self) -> MutexGuard<'_, Buckets> {
@@ -106,6 +109,14 @@ impl Governor {
         self.inner.hurried.notify_all();
     }
 
+    /// Does something that an application at rest waits for: nobody rests meanwhile, and whoever comes next pays for it.
+    pub(crate) fn owing<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.inner.owing.store(true, Ordering::SeqCst);
+        let done = work();
+        self.inner.owing.store(false, Ordering::SeqCst);
+        done
+    }
+
     /// Rests as long as it takes to have paid for the processor time spent, and for these bytes. Blocks.
     pub(crate) fn pace(&self, read_bytes: u64) {
         if self.inner.free || self.inner.hurry.load(Ordering::Relaxed) {
@@ -114,7 +125,7 @@ impl Governor {
         let (now, spent) = (SystemClock.monotonic(), processor_time());
         let mut buckets = self.buckets();
         let rest = buckets.rest(now, spent, read_bytes);
-        if rest < REST_MIN {
+        if rest < REST_MIN || self.inner.owing.load(Ordering::SeqCst) {
             return;
         }
         let in_a_hurry = |_: &mut Buckets| !self.inner.hurry.load(Ordering::SeqCst);
@@ -222,6 +233,17 @@ mod tests {
         thread.join().expect("it ended");
         governor.pace(1_000_000_000);
         assert!(began.elapsed() < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn what_an_application_waits_for_is_paid_for_afterwards() {
+        let governor = Governor::new(Budget { cpu_millis: None, read_bytes_per_second: Some(1_000_000) });
+        let began = Instant::now();
+        governor.owing(|| governor.pace(2_000_000 + 200_000));
+        let waited = began.elapsed();
+        governor.pace(0);
+        assert!(began.elapsed() >= Duration::from_millis(190), "{:?}", began.elapsed());
+        assert!(waited < Duration::from_millis(150), "{waited:?}");
     }
 
     #[test]

@@ -67,8 +67,8 @@ class Database:
         return self.run("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", question).strip()
 
     def load(self):
-        """Transactions for two minutes, or until it is gone."""
-        words = [CLUSTER, "kubectl", *self.where, "pgbench", "-h", "/tmp", "-U", "postgres", "-n", "-c", "2", "-T", "120", "postgres"]
+        """A hundred transactions a second for two minutes, or until it is gone."""
+        words = [CLUSTER, "kubectl", *self.where, "pgbench", "-h", "/tmp", "-U", "postgres", "-n", "-c", "2", "-R", "100", "-T", "120", "postgres"]
         return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def transactions(self):

@@ -5,7 +5,7 @@ import time
 import stage
 from app import policy, ready_pods, shown_lag, workload
 from database import Database, image
-from kube import apply, cluster, get, is_ready, kubectl, must, pods, say, until
+from kube import apply, cluster, condition, get, is_ready, kubectl, must, pods, say, until
 from scenario import scenario
 
 SPACE = "databases"
@@ -30,7 +30,7 @@ def loaded(pod):
     until("it answers", database.answers, 60)
     database.run("pgbench", "-i", "-q", "-s", "2", "postgres", seconds=180)
     load = database.load()
-    until("many transactions were made", lambda: int(database.ask("SELECT count(*) FROM pgbench_history")) > 500, 60)
+    until("many transactions were made", lambda: int(database.ask("SELECT count(*) FROM pgbench_history")) > 300, 60)
 
     def captured():
         checkpoint = stage.lineages(SPACE, NAME)[0]["status"].get("checkpoint", {})
@@ -43,7 +43,7 @@ def loaded(pod):
 @scenario(alone=True)
 def database_loses_its_node(store):
     """PostgreSQL is at rest at every checkpoint; its node is lost under load: it recovers, its balances add up, and it lacks no more than the lag that was shown."""
-    rest = {"consistency": {"mode": "Freeze", "when": "EveryCheckpoint", "pauseBudget": "2s"}}
+    rest = {"consistency": {"mode": "Freeze", "when": "EveryCheckpoint", "pauseBudget": "5s"}}
     rules = policy(NAME, **rest)
     rules["spec"]["paths"][0]["exclude"] = ["data/postmaster.pid"]
     image()
@@ -61,6 +61,7 @@ def database_loses_its_node(store):
     cluster("node-kill", 2)
     try:
         load.wait(60)
+        until("the node is known to be lost", lambda: condition(get("node", "node2"), "Ready").get("status") != "True", 120)
         # a StatefulSet's pod is replaced only once somebody says that the node is gone for certain
         kubectl("delete", "pod", "-n", SPACE, f"{NAME}-0", "--force", "--grace-period=0")
 
