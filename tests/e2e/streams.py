@@ -4,7 +4,7 @@ import time
 
 import stage
 from app import policy, ready_pods, restarts, uids, workload, written
-from kube import apply, get, kubectl, must, name_of, until
+from kube import apply, kubectl, must, name_of, until
 
 POLICY = "kept"
 LABEL = {"holdfast.dev/policy": POLICY}
@@ -69,8 +69,3 @@ def replaced(space, pod, name="pair", count=2, seconds=150):
         return found[0] if len(found) == 1 else None
 
     return name_of(until(f"{pod} has one successor", new, seconds))
-
-
-def lineage_of(space, pod):
-    """The StateLineage of a pod."""
-    return get("statelineage", get("pod", pod, space)["metadata"]["labels"]["holdfast.dev/lineage"], space)

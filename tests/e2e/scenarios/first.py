@@ -32,6 +32,7 @@ def repository_is_proven(store):
 @scenario
 def label_protects_a_deployment(store):
     """kubectl label deployment: its pods roll, each with agent and gate, and are shown with their lag."""
+    stage.namespace(SPACE, store, policies=[policy("web")])
     apply(workload("Deployment", "web", replicas=2), namespace=SPACE)
     before = ready_pods(SPACE, "web", 2, injected=False)
     kubectl("label", "deployment", "-n", SPACE, "web", "holdfast.dev/policy=web")
