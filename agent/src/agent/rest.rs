@@ -51,6 +51,8 @@ pub(super) struct Resting {
     after_copy: Duration,
     /// Rests that came to nothing since one did not, and when to try again.
     failures: u32,
+    /// The capture in place of the last of them has not ended yet.
+    missed: bool,
     again: Option<Monotonic>,
 }
 
@@ -92,10 +94,25 @@ impl Resting {
         self.is_asked()
     }
 
-    /// The pause begins at the end of the capture that is made without.
     fn failed(&mut self, now: Monotonic) {
-        self.failures = self.failures.saturating_add(1);
+        (self.failures, self.missed) = (self.failures.saturating_add(1), true);
         self.pause(now);
+    }
+
+    /// A capture has ended; `cut`: at rest, as far as anybody knew.
+    fn ended(&mut self, now: Monotonic, is_clean: bool, cut: bool) {
+        self.due = !is_clean;
+        let missed = std::mem::take(&mut self.missed);
+        if is_clean {
+            (self.copied, self.failures, self.again) = (false, 0, None);
+        } else if cut {
+            // something moved though all was to be at rest
+            self.failed(now);
+            self.missed = false;
+        } else if missed {
+            // the pause begins once the capture is over that was made without; those that follow put nothing off
+            self.pause(now);
+        }
     }
 
     fn pause(&mut self, now: Monotonic) {
@@ -157,19 +174,11 @@ impl Agent {
     /// A capture has ended.
     pub(super) fn note_rest(&mut self, now: Monotonic, was_cut: bool, reading: Duration) {
         let quality = self.session.as_ref().and_then(|session| session.quality());
-        self.resting.due = quality.is_some_and(|quality| quality < Quality::Clean);
-        self.resting.silent = self.resting.due && self.scanning;
         if was_cut {
             self.resting.note_reading(reading);
         }
-        if !self.resting.due {
-            (self.resting.copied, self.resting.failures, self.resting.again) = (false, 0, None);
-        } else if was_cut {
-            // something moved though all was to be at rest
-            self.resting.failed(now);
-        } else if self.resting.failures > 0 {
-            self.resting.pause(now);
-        }
+        self.resting.ended(now, quality.is_none_or(|quality| quality >= Quality::Clean), was_cut);
+        self.resting.silent = self.resting.due && self.scanning;
     }
 }
 
@@ -228,6 +237,24 @@ mod tests {
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
         assert!(resting.ask(at(60_000), false) && heard.try_recv().is_ok());
+    }
+
+    #[test]
+    fn captures_that_follow_each_other_put_no_rest_off() {
+        let (mut resting, mut heard) = resting();
+        for _ in 0..4 {
+            resting.failed(at(0));
+        }
+        // it would be tried after 8 s; each capture takes 400 ms
+        let tried = (1..=30).find(|number| {
+            let now = at(number * 400);
+            resting.ended(now, false, false);
+            resting.ask(now, false)
+        });
+        assert_eq!(tried, Some(21), "8 s after the end of the first");
+        assert!(heard.try_recv().is_ok());
+        resting.ended(at(9000), true, true);
+        assert_eq!((resting.wanted(at(9000)), resting.failures), (None, 0));
     }
 
     #[test]
