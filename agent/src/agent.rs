@@ -228,6 +228,7 @@ impl Agent {
             self.dirty.add(label, parent, false); // its own times have changed
         }
     }
+
     async fn captured(&mut self, finished: Finished) -> Result<(), AgentError> {
         self.capturing = None;
         let (session, _, done) = finished?;

@@ -124,16 +124,12 @@ impl Taken {
     }
 }
 
-/// Captures and commits. Blocks until it is durable.
-pub(crate) fn run(session: &mut Session, setting: &Setting, job: &Job) -> Result<Done, AgentError> {
-    let taken = take(session, setting, job)?;
-    keep(session, setting, job, taken)
-}
-
-/// The same for a state that is one moment only when somebody says so.
-pub(crate) fn run_in_doubt(session: &mut Session, setting: &Setting, job: &Job) -> Result<Done, AgentError> {
+/// Captures and commits. Blocks until it is durable. `doubts`: the state is not taken for one moment, whatever was heard.
+pub(crate) fn run(session: &mut Session, setting: &Setting, job: &Job, doubts: bool) -> Result<Done, AgentError> {
     let mut taken = take(session, setting, job)?;
-    taken.doubt();
+    if doubts {
+        taken.doubt();
+    }
     keep(session, setting, job, taken)
 }
 

@@ -173,7 +173,7 @@ impl Gate {
         let job = Job { dirt, foreign: true, always: true };
         let setting = setting.clone();
         let (session, done) = thread::run("branch", move || {
-            let done = capture::run(&mut session, &setting, &job);
+            let done = capture::run(&mut session, &setting, &job, false);
             (session, done)
         })
         .await?;

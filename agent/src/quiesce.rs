@@ -35,6 +35,8 @@ pub struct Quiescing {
     pub means: Means,
     /// It goes on after this long, whatever is heard.
     pub budget: Duration,
+    /// At every checkpoint, not for snapshots only.
+    pub every_checkpoint: bool,
     /// The program that keeps watch, and its arguments: it calls [`keep`].
     pub keeper: (PathBuf, Vec<OsString>),
 }
@@ -46,7 +48,7 @@ impl Quiescing {
     /// The application is not brought to rest.
     #[must_use]
     pub const fn nothing() -> Self {
-        Self { means: Means::Nothing, budget: Self::BUDGET, keeper: (PathBuf::new(), Vec::new()) }
+        Self { means: Means::Nothing, budget: Self::BUDGET, every_checkpoint: false, keeper: (PathBuf::new(), Vec::new()) }
     }
 
     /// Lets processes go on that an agent before this one may have left stopped: the first thing that an agent does. Blocks for a moment.

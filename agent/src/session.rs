@@ -145,17 +145,12 @@ impl Session {
         Self { stopping, ..self }
     }
 
-    /// How the application is brought to rest for a snapshot: not at all, unless this is said.
+    /// How the application is brought to rest: not at all, unless this is said. With it comes where the agent asks for rests of its own, for
+    /// [`Prepared::resting`](crate::Prepared::resting), if there are such.
     #[must_use]
-    pub fn quiescing(self, quiescing: Quiescing) -> Self {
-        Self { quiescing, ..self }
-    }
-
-    /// Where the agent asks for rests of its own: for [`Prepared::resting`](crate::Prepared::resting). They are as those for snapshots.
-    #[must_use]
-    pub fn rests(self) -> (Self, Option<Rests>) {
-        let (rests, asks) = Rests::new();
-        (Self { asks: Some(asks), ..self }, Some(rests))
+    pub fn quiescing(self, quiescing: Quiescing) -> (Self, Option<Rests>) {
+        let (rests, asks) = Rests::of(&quiescing).unzip();
+        (Self { quiescing, asks, ..self }, rests)
     }
 
     /// What the coordinator said about this start.

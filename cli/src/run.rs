@@ -111,18 +111,15 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<Exit> {
     let mut sessions = JoinSet::new();
     let rests = match place.session {
         Some(session) => {
-            let session = session.quiescing(quiescing);
-            let (session, rests) = if args.every_checkpoint { session.rests() } else { (session, None) };
+            let (session, rests) = session.quiescing(quiescing);
             let serving = session.serve(seen, commands.clone(), stopped);
             sessions.spawn(async move { drop(serving.await) });
             rests
         }
-        None if args.every_checkpoint => {
-            let (rests, serving) = rests_alone(quiescing, stopped);
+        None => rests_alone(quiescing, stopped).map(|(rests, serving)| {
             sessions.spawn(serving);
-            Some(rests)
-        }
-        None => None,
+            rests
+        }),
     };
     let prepared = prepare(config, place.transport, place.domain, status, Arc::new(Progress::default())).await;
     let ended = match prepared {

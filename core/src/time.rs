@@ -82,6 +82,12 @@ impl Monotonic {
     }
 }
 
+/// The pause after a failure that has had `before` others before it: `first`, doubled each time, and no longer than `most`.
+#[must_use]
+pub fn doubled(first: Duration, before: u32, most: Duration) -> Duration {
+    first.saturating_mul(1 << before.min(16)).min(most)
+}
+
 /// When a capture happened: from before the first file was opened until after the last was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interval {

@@ -5,14 +5,13 @@ import pwd
 import signal
 import time
 
+from pgbench import SUMS
 from processes import Dialogue, Unmet, must, until
 from stage import alive
 
 SCALE = 5
 # checkpoints are to happen while it is tried
 OPTIONS = {"fsync": "on", "listen_addresses": "", "max_wal_size": "64MB", "min_wal_size": "32MB", "checkpoint_timeout": "30s", "shared_buffers": "32MB"}
-SUMS = """SELECT (SELECT sum(abalance) FROM pgbench_accounts), (SELECT sum(tbalance) FROM pgbench_tellers),
-    (SELECT sum(bbalance) FROM pgbench_branches), (SELECT coalesce(sum(delta), 0) FROM pgbench_history), (SELECT count(*) FROM pgbench_history)"""
 NUMBERS = "SELECT count(*), coalesce(max(n), 0), count(*) FILTER (WHERE digest <> md5(n::text)) FROM numbers"
 
 

@@ -11,25 +11,25 @@ from kube import CLUSTER, ROOT, Unmet, cluster, kubectl, must, text_of
 sys.path.append(str(ROOT / "tests/databases"))
 
 from packages import programs  # noqa: E402
+from pgbench import SUMS  # noqa: E402
 
+# what runs in pods, of Debian's
+PROGRAMS = ["postgres", "initdb", "psql", "pgbench", "pg_isready", "pg_amcheck"]
 # one that pods run as
 PASSWD = "postgres:x:1000:1000::/:/bin/sh\n"
-SUMS = """SELECT (SELECT sum(abalance) FROM pgbench_accounts), (SELECT sum(tbalance) FROM pgbench_tellers),
-    (SELECT sum(bbalance) FROM pgbench_branches), (SELECT sum(delta) FROM pgbench_history), (SELECT count(*) FROM pgbench_history)"""
 
 
 def image():
     """Puts it on every node: the programs and what they are linked with, and nothing else of Debian."""
-    paths = {name: Path(path).resolve() for name, path in programs(["postgresql"]).items()}
-    home = paths["postgres"].parent.parent
-    share = Path(text_of([str(home / "bin/pg_config"), "--sharedir"]).strip()) if (home / "bin/pg_config").exists() else Path("/usr/share/postgresql", home.name)
+    home = Path(programs(["postgresql"])["postgres"]).resolve().parent.parent
+    share = Path("/usr/share/postgresql", home.name)
     with tempfile.TemporaryDirectory(prefix="holdfast-postgres-") as work:
         root = Path(work)
         # whoever runs in it
         root.chmod(0o755)
         # what is loaded by name, without what compiles queries
         files = [path for path in (home / "lib").glob("*.so") if "llvm" not in path.name]
-        files += [home / "bin" / name for name in ["postgres", "initdb", "psql", "pgbench", "pg_isready", "pg_amcheck"]]
+        files += [home / "bin" / name for name in PROGRAMS]
         libraries = {word for path in files for word in linked(path)}
         zones = [Path("/usr/share/zoneinfo", name) for name in ["UTC", "GMT", "Etc/UTC"]]
         for path in [*files, *map(Path, libraries), *zones]:
@@ -37,7 +37,7 @@ def image():
         shutil.copytree(share, root / str(share).lstrip("/"))
         for applet in ["sh", "cat"]:
             put(Path(shutil.which("busybox")), root / "bin" / applet)
-        for name in ["postgres", "initdb", "psql", "pgbench", "pg_isready", "pg_amcheck"]:
+        for name in PROGRAMS:
             (root / "bin" / name).symlink_to(home / "bin" / name)
         (root / "etc").mkdir()
         (root / "etc/passwd").write_text(PASSWD)

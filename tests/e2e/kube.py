@@ -69,6 +69,11 @@ def items(kind, namespace, selector=None):
     return json.loads(kubectl("get", kind, "-n", namespace, *chosen, "-o", "json"))["items"]
 
 
+def events(namespace, name):
+    """What Events tell of an object, or of several with one name."""
+    return [event for event in items("events", namespace) if event["involvedObject"].get("name") == name]
+
+
 def pods(namespace, selector=None, ending=False):
     """Pods; those that are being deleted only if asked for."""
     return [pod for pod in items("pods", namespace, selector) if ending or not pod["metadata"].get("deletionTimestamp")]

@@ -43,7 +43,7 @@ def until_caught_up(space, name, count=2, seconds=90):
 
 
 def behind(lineage):
-    """The lag that is shown of a lineage."""
+    """The lag that is shown of a lineage; much, if none is."""
     return lineage.get("status", {}).get("lagSeconds", 99)
 
 

@@ -36,15 +36,17 @@ impl Agent {
                 self.start(true);
                 None
             }
-            Next::Wait(until) if self.waiting.is_empty() && self.resting.wanted(now).is_none_or(|wanted| wanted > now) => {
-                Some(self.resting.wanted(now).map_or(until, |wanted| until.min(wanted)))
-            }
             Next::Capture => {
                 self.begin(now, false);
                 None
             }
-            // somebody asks for it
-            Next::Wait(_) => {
+            Next::Wait(until) => {
+                // somebody may ask for one, or the last may have been made without rest
+                let asked = if self.waiting.is_empty() { self.resting.wanted(now) } else { Some(now) };
+                let until = asked.map_or(until, |asked| asked.min(until));
+                if until > now {
+                    return Some(until);
+                }
                 self.begin(now, self.setting.watch.is_incomplete() || self.cadence.scan_took() <= FLUSH_SCAN_MAX);
                 None
             }
@@ -54,8 +56,8 @@ impl Agent {
     pub(super) fn start(&mut self, scan: bool) {
         let Some(session) = self.session.take() else { return };
         self.scanning = scan;
-        let work = if self.resting.doubts() { capture::run_in_doubt } else { capture::run };
-        self.launch(session, "capture", scan, work);
+        let doubts = self.resting.doubts();
+        self.launch(session, "capture", scan, move |session, setting, job| capture::run(session, setting, job, doubts));
     }
 
     /// Begins a capture of what is dirty, or of everything.

@@ -5,8 +5,9 @@
 use super::Agent;
 use super::cut::Cut;
 use crate::clock::SystemClock;
+use crate::quiesce::Quiescing;
 use holdfast_core::checkpoint::Quality;
-use holdfast_core::time::Monotonic;
+use holdfast_core::time::{Monotonic, doubled};
 use std::sync::PoisonError;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -27,10 +28,10 @@ pub(crate) type Ask = oneshot::Sender<Cut>;
 pub struct Rests(mpsc::Sender<Ask>);
 
 impl Rests {
-    /// One, and where its asking is heard.
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Ask>) {
+    /// One, and where its asking is heard, if there is to be rest at every checkpoint.
+    pub(crate) fn of(quiescing: &Quiescing) -> Option<(Self, mpsc::Receiver<Ask>)> {
         let (rests, asks) = mpsc::channel(1);
-        (Self(rests), asks)
+        quiescing.every_checkpoint.then_some((Self(rests), asks))
     }
 }
 
@@ -116,8 +117,7 @@ impl Resting {
     }
 
     fn pause(&mut self, now: Monotonic) {
-        let pause = AGAIN_MIN.saturating_mul(1 << self.failures.saturating_sub(1).min(16)).min(AGAIN_MAX);
-        self.again = Some(now.plus(pause));
+        self.again = Some(now.plus(doubled(AGAIN_MIN, self.failures.saturating_sub(1), AGAIN_MAX)));
     }
 
     fn note_reading(&mut self, reading: Duration) {
@@ -191,7 +191,8 @@ mod tests {
     }
 
     fn resting() -> (Resting, mpsc::Receiver<Ask>) {
-        let (Rests(asks), heard) = Rests::new();
+        let quiescing = Quiescing { every_checkpoint: true, ..Quiescing::nothing() };
+        let (Rests(asks), heard) = Rests::of(&quiescing).expect("they are wanted");
         (Resting { asks: Some(asks), ..Resting::default() }, heard)
     }
 

@@ -167,8 +167,7 @@ impl Life {
         let (commands, asked) = mpsc::channel(4);
         let (stop, stopped) = oneshot::channel::<()>();
         let (mut sessions, mut others) = (JoinSet::new(), JoinSet::new());
-        let session = session.quiescing(self.settings.quiescing());
-        let (session, rests) = if self.settings.rests_every_time() { session.rests() } else { (session, None) };
+        let (session, rests) = session.quiescing(self.settings.quiescing());
         let serving = session.serve(self.status.subscribe(), commands.clone(), async move { drop(stopped.await) });
         sessions.spawn(serving);
         others.spawn(receipt::keep(self.settings.termination_log.clone(), self.lineage.clone(), self.status.subscribe()));

@@ -170,12 +170,6 @@ impl Settings {
         }
     }
 
-    /// Whether it is brought to rest at every checkpoint.
-    #[must_use]
-    pub fn rests_every_time(&self) -> bool {
-        self.policy.quiesce.as_ref().is_some_and(|quiesce| quiesce.every_checkpoint)
-    }
-
     /// How the application is brought to rest.
     #[must_use]
     pub fn quiescing(&self) -> Quiescing {
@@ -183,6 +177,7 @@ impl Settings {
         Quiescing {
             means: Means::of_pod(quiesce.means),
             budget: Duration::from_millis(quiesce.pause_budget_ms),
+            every_checkpoint: quiesce.every_checkpoint,
             // this very program, whatever the image calls it
             keeper: (PathBuf::from("/proc/self/exe"), vec!["keeper".into()]),
         }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! When to connect, what to say and when to begin anew: the decisions of a session, without a connection.
 
-use holdfast_core::time::Monotonic;
+use holdfast_core::time::{Monotonic, doubled};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -216,7 +216,7 @@ impl Machine {
 
     /// Doubles; a random half of it keeps agents apart.
     fn pause(&mut self) -> Duration {
-        let ceiling = PAUSE_MIN.saturating_mul(1 << self.failures.min(16)).min(PAUSE_MAX);
+        let ceiling = doubled(PAUSE_MIN, self.failures, PAUSE_MAX);
         self.failures = self.failures.saturating_add(1);
         // Knuth's linear congruential generator (MMIX); its upper bits are random enough for this
         self.jitter = self.jitter.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -22,8 +22,9 @@ const HOLD: Duration = Duration::from_secs(10);
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Brings rest to an agent's checkpoints without a coordinator: where it asks for them, and what does it until `stop`.
-pub fn rests_alone(quiescing: Quiescing, stop: impl Future<Output = ()>) -> (Rests, impl Future<Output = ()>) {
-    let (rests, asks) = Rests::new();
+/// `None` if they are to be made without rest.
+pub fn rests_alone(quiescing: Quiescing, stop: impl Future<Output = ()>) -> Option<(Rests, impl Future<Output = ()>)> {
+    let (rests, asks) = Rests::of(&quiescing)?;
     let serving = async move {
         // nobody takes orders: there are no barriers
         let (commands, _) = mpsc::channel(1);
@@ -37,7 +38,7 @@ pub fn rests_alone(quiescing: Quiescing, stop: impl Future<Output = ()>) -> (Res
         }
         part.close().await;
     };
-    (rests, serving)
+    Some((rests, serving))
 }
 
 /// The agent's part.
@@ -157,8 +158,8 @@ impl Part {
                 }
                 Deed::Cut(id) => self.cut(id),
                 Deed::Seal(id) => self.seal(id),
-                // dropped without a word, it is a checkpoint like others
                 Deed::Pass(_) => self.asked = None,
+                // dropped without a word, it is a checkpoint like others
                 Deed::Forget(id) => self.held = self.held.take().filter(|(held, _)| *held != id),
                 Deed::Say(id, answer) => self.answers.push((id, answer)),
             }

@@ -5,7 +5,7 @@ use crate::dice::rounds;
 use crate::keepers::Application;
 use crate::kit::in_time;
 use crate::world::{Bank, By, World, process};
-use holdfast_agent::quiesce::{Means, Whom};
+use holdfast_agent::quiesce::{Means, Quiescing, Whom};
 use holdfast_core::checkpoint::Quality;
 use holdfast_core::pod::PodHook;
 use holdfast_core::policy::Call;
@@ -41,7 +41,8 @@ pub(crate) async fn a_rest_that_fails_costs_no_checkpoint() {
     let call = Call::Socket { path: base.join("nobody").display().to_string(), send: "rest".to_owned(), expect: None };
     let before = PodHook { call, timeout_ms: 1000 };
     let means = Means::Hooks { before, after: None, whom: Whom::OtherContainers };
-    let agent = crate::world::Agent::start(&world.url, "deaf", base, crate::world::quiescing(means), true).await;
+    let quiescing = Quiescing { every_checkpoint: true, ..crate::world::quiescing(means) };
+    let agent = crate::world::Agent::start(&world.url, "deaf", base, quiescing).await;
     let mut last = 0;
     for number in 0..3 {
         std::fs::write(base.join("deaf/file"), format!("{number}")).expect("a file");
@@ -145,8 +146,7 @@ pub(crate) async fn a_killed_agent_thaws_and_there_is_no_snapshot() {
     assert_eq!(line.trim(), "protects");
     // the other lineage must exist before it can be chosen
     let other = world.lab.base.path().join("other");
-    let first =
-        crate::world::Agent::start(&world.url, "stubborn", &other, holdfast_agent::quiesce::Quiescing::nothing(), false).await;
+    let first = crate::world::Agent::start(&world.url, "stubborn", &other, Quiescing::nothing()).await;
     world.protected(2).await;
     drop(first);
     let (say, mut hear) = stubborn(&world, "stubborn").await;

@@ -30,7 +30,7 @@ use tonic::transport::{Channel, Endpoint};
 /// The program that keeps watch: the agent's.
 pub(crate) fn quiescing(means: Means) -> Quiescing {
     let keeper = (PathBuf::from(env!("CARGO_BIN_EXE_holdfast-agent")), vec!["keeper".into()]);
-    Quiescing { means, budget: Duration::from_secs(20), keeper }
+    Quiescing { means, budget: Duration::from_secs(20), every_checkpoint: false, keeper }
 }
 
 /// A coordinator, and the store beneath it.
@@ -101,7 +101,7 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    pub(crate) async fn start(url: &str, lineage: &str, base: &Path, quiescing: Quiescing, every: bool) -> Self {
+    pub(crate) async fn start(url: &str, lineage: &str, base: &Path, quiescing: Quiescing) -> Self {
         let connection = Connection::new(url, None).expect("an address");
         let session = in_time(Session::open(connection, Who::of("default", lineage, "a test"))).await.expect("a session");
         let transport: Arc<dyn Transport> = Arc::new(Retrying::new(Arc::new(session.transport()), Retries::default()));
@@ -114,8 +114,8 @@ impl Agent {
         let prepared = prepare(config, transport, domain, status, Arc::new(Progress::default()));
         let prepared = Box::pin(prepared).await.expect("prepared");
         let mut tasks = JoinSet::new();
-        let (session, rests) = if every { session.rests() } else { (session, None) };
-        let serving = session.quiescing(quiescing).serve(seen, commands.clone(), async move { drop(stopped.await) });
+        let (session, rests) = session.quiescing(quiescing);
+        let serving = session.serve(seen, commands.clone(), async move { drop(stopped.await) });
         tasks.spawn(async move { drop(serving.await) });
         tasks.spawn(async move { drop(prepared.resting(rests).agent.run(asked).await) });
         Self { tasks, commands, stop }
@@ -138,7 +138,7 @@ impl Agent {
 
 /// An agent's process: it protects a state and freezes what a process has started, until it is killed.
 pub(crate) async fn hold(url: &str, lineage: &str, base: &Path, application: i32) {
-    let _agent = Agent::start(url, lineage, base, quiescing(Means::Freeze(Whom::StartedBy(application))), false).await;
+    let _agent = Agent::start(url, lineage, base, quiescing(Means::Freeze(Whom::StartedBy(application)))).await;
     println!("protects");
     std::future::pending::<()>().await;
 }
@@ -211,8 +211,8 @@ impl Bank {
                 By::Asking => Means::Hooks { before: hook("rest"), after: Some(hook("go")), whom },
             };
             let base = world.lab.base.path();
-            let every = matches!(by, By::FreezingAlways);
-            agents.push(Agent::start(&world.url, &format!("house-{number}"), base, quiescing(means), every).await);
+            let quiescing = Quiescing { every_checkpoint: matches!(by, By::FreezingAlways), ..quiescing(means) };
+            agents.push(Agent::start(&world.url, &format!("house-{number}"), base, quiescing).await);
         }
         world.protected(HOUSES).await;
         Self { world, houses, agents }

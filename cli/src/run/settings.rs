@@ -81,6 +81,7 @@ pub(super) fn quiescing(args: &RunArgs) -> anyhow::Result<Quiescing> {
     Ok(Quiescing {
         means: Means::Freeze(Whom::StartedBy(own)),
         budget: Duration::from_secs_f64(seconds),
+        every_checkpoint: args.every_checkpoint,
         keeper: (PathBuf::from("/proc/self/exe"), vec!["keeper".into()]),
     })
 }

@@ -13,7 +13,7 @@ use futures::{StreamExt, stream};
 use holdfast_api::lineage::{CheckpointStatus, QualityStatus};
 use holdfast_api::{StateLineage, StateLineageStatus};
 use holdfast_core::lag;
-use holdfast_core::time::{Monotonic, Timestamp};
+use holdfast_core::time::{Monotonic, Timestamp, doubled};
 use holdfast_proto::v1::{Phase, Quality};
 use judge::{Facts, Heard, Judgement, Newest, Seen, judge};
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -172,11 +172,20 @@ impl Lineages {
         seen: &HashMap<(RepositoryKey, String), Seen>,
     ) {
         let mut due = self.due(from, objects, seen);
+        for (key, due) in &mut due {
+            let busy = self.underway.values().filter(|other| *other == key).count();
+            let first = due.len().saturating_sub(AT_ONCE.saturating_sub(busy));
+            due.drain(first..).for_each(|one| self.begin_to_read(from.clock.monotonic(), one));
+        }
         let deadline = Instant::now() + READ_WITHIN;
         loop {
-            due = self.begin_to_read(from.clock.monotonic(), due);
             match tokio::time::timeout_at(deadline, self.reading.join_next()).await {
-                Ok(Some(Ok(read))) => self.learn(read),
+                Ok(Some(Ok(read))) => {
+                    let key = self.learn(read);
+                    if let Some(next) = key.and_then(|key| due.get_mut(&key)?.pop()) {
+                        self.begin_to_read(from.clock.monotonic(), next);
+                    }
+                }
                 // whoever reads does not panic, and is ended only with the sweeps
                 Ok(Some(Err(_))) => {}
                 Ok(None) | Err(_) => return,
@@ -184,15 +193,15 @@ impl Lineages {
         }
     }
 
-    /// The logs whose turn it is.
+    /// The logs whose turn it is, by their repositories.
     fn due(
         &mut self,
         from: &Sources<'_>,
         objects: &[impl AsRef<StateLineage>],
         seen: &HashMap<(RepositoryKey, String), Seen>,
-    ) -> Vec<Due> {
+    ) -> HashMap<RepositoryKey, Vec<Due>> {
         let now = from.clock.monotonic();
-        let mut due = Vec::new();
+        let mut due: HashMap<_, Vec<Due>> = HashMap::new();
         for object in objects.iter().map(AsRef::as_ref) {
             let (name, key) = (name_of(object), repository_of(object));
             let known = self.known.entry(name.clone()).or_default();
@@ -205,35 +214,28 @@ impl Lineages {
                 None => true,
             };
             if stale && known.not_read.is_none_or(|tried| now.since(tried) >= READ_AGAIN) && !self.underway.contains_key(&name) {
-                due.push(Due { name, key, coordinator: coordinator.clone(), lineage: object.spec.lineage.clone() });
+                let one = Due { name, key: key.clone(), coordinator: coordinator.clone(), lineage: object.spec.lineage.clone() };
+                due.entry(key).or_default().push(one);
             }
         }
         due
     }
 
-    /// Begins to read as many as may be read at once, and gives back the others.
-    fn begin_to_read(&mut self, at: Monotonic, due: Vec<Due>) -> Vec<Due> {
-        let mut later = Vec::new();
-        for one in due {
-            if self.underway.values().filter(|key| **key == one.key).count() >= AT_ONCE {
-                later.push(one);
-                continue;
-            }
-            self.underway.insert(one.name.clone(), one.key.clone());
-            self.reading.spawn(async move {
-                let domain = one.coordinator.shared().catalog.only().unwrap_or(&one.key.namespace).to_owned();
-                Read { name: one.name, at, logged: one.coordinator.logged(&domain, &one.lineage).await }
-            });
-        }
-        later
+    fn begin_to_read(&mut self, at: Monotonic, due: Due) {
+        let Due { name, key, coordinator, lineage } = due;
+        self.underway.insert(name.clone(), key.clone());
+        self.reading.spawn(async move {
+            let domain = coordinator.shared().catalog.only().unwrap_or(&key.namespace).to_owned();
+            Read { name, at, logged: coordinator.logged(&domain, &lineage).await }
+        });
     }
 
-    /// A log was read, or not.
-    fn learn(&mut self, read: Read) {
+    /// A log was read, or not; whose repository may be asked for another one.
+    fn learn(&mut self, read: Read) -> Option<RepositoryKey> {
         let Read { name, at, logged } = read;
-        self.underway.remove(&name);
+        let key = self.underway.remove(&name);
         // it may have been deleted meanwhile
-        let Some(known) = self.known.get_mut(&name) else { return };
+        let Some(known) = self.known.get_mut(&name) else { return key };
         match logged {
             Ok(logged) => (known.logged, known.not_read) = (Some((at, logged)), None),
             Err(error) => {
@@ -241,6 +243,7 @@ impl Lineages {
                 known.not_read = Some(at);
             }
         }
+        key
     }
 
     fn look<'a>(
@@ -332,7 +335,7 @@ impl Lineages {
                 Err(error) => {
                     metrics.reconcile_failed("StateLineage");
                     tracing::warn!(lineage = format!("{}/{}", name.0, name.1), %error, "a status could not be written");
-                    let pause = RETRY.0.saturating_mul(1 << known.failures.min(10)).min(RETRY.1);
+                    let pause = doubled(RETRY.0, known.failures, RETRY.1);
                     known.failures = known.failures.saturating_add(1);
                     known.not_before = now.plus(super::lead::jittered(pause));
                 }

@@ -10,7 +10,7 @@ use crate::{Access, Config, Coordinator};
 use futures::StreamExt;
 use holdfast_api::{StateRepository, StateRepositoryStatus};
 use holdfast_core::id::OwnerId;
-use holdfast_core::time::Monotonic;
+use holdfast_core::time::{Monotonic, doubled};
 use holdfast_store::repository::Repository;
 use kube::api::{Api, Patch, PatchParams};
 use kube::core::DeserializeGuard;
@@ -281,7 +281,7 @@ impl Context {
     fn failed(&self, key: &RepositoryKey) -> Duration {
         let mut known = self.known();
         let failures = &mut known.entry(key.clone()).or_default().failures;
-        let pause = RETRY.0.saturating_mul(1 << (*failures).min(10)).min(RETRY.1);
+        let pause = doubled(RETRY.0, *failures, RETRY.1);
         *failures = failures.saturating_add(1);
         super::lead::jittered(pause)
     }

@@ -14,7 +14,7 @@ use super::{Repositories, RepositoryKey, SlotView};
 use audit::guard::{Guard, guard, policy};
 use futures::{StreamExt, stream};
 use holdfast_api::{StatePolicy, labels};
-use holdfast_core::time::Monotonic;
+use holdfast_core::time::{Monotonic, doubled};
 use kube::{Resource, ResourceExt};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -31,6 +31,8 @@ const TRIED_WITHIN: Duration = Duration::from_secs(20);
 const WORKLOADS_EVERY: Duration = Duration::from_secs(30);
 /// Statuses of policies that are written at once.
 const AT_ONCE: usize = 8;
+/// The first pause after a status that could not be written, and the longest.
+const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(64));
 
 /// What looks, and with what.
 struct Sweep {
@@ -186,7 +188,7 @@ impl Sweep {
             self.with.metrics.reconcile_failed("StatePolicy");
             tracing::warn!(policy = format!("{}/{}", name.0, name.1), %error, "a status could not be written");
             let failures = memory.failed.get(&name).map_or(0, |(failures, _)| *failures);
-            let pause = Duration::from_secs(2).saturating_mul(1 << failures.min(5));
+            let pause = doubled(RETRY.0, failures, RETRY.1);
             memory.failed.insert(name, (failures.saturating_add(1), now.plus(super::lead::jittered(pause))));
         }
     }

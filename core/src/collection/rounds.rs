@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! When to collect.
 
-use crate::time::Monotonic;
+use crate::time::{Monotonic, doubled};
 use std::time::Duration;
 
 /// After a failure the next try waits at least this long, then twice as long, up to the usual pace.
@@ -70,7 +70,7 @@ impl Rounds {
                 self.next = now;
             }
             Went::Failed => {
-                let pause = RETRY_MIN.saturating_mul(1 << self.failures.min(10)).min(self.every);
+                let pause = doubled(RETRY_MIN, self.failures.min(10), self.every);
                 self.failures += 1;
                 self.next = now.plus(pause);
             }

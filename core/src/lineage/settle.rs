@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Settling one conditional creation: won or lost, and nothing in between.
 
+use crate::time::doubled;
 use std::time::Duration;
 
 /// What a conditional PUT answered.
@@ -55,7 +56,7 @@ pub struct Settle {
 }
 
 /// First pause after a failure.
-const BACKOFF_MIN: Duration = Duration::from_millis(50);
+pub(super) const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// Longest pause between tries.
 pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
@@ -114,7 +115,7 @@ impl Settle {
 
     /// Exponential, with half of it spread: Brooker, "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015), equal jitter.
     fn pause(&mut self) -> Step {
-        let ceiling = BACKOFF_MIN.saturating_mul(1 << self.failures.min(16)).min(BACKOFF_MAX);
+        let ceiling = doubled(BACKOFF_MIN, self.failures, BACKOFF_MAX);
         self.failures = self.failures.saturating_add(1);
         self.jitter = splitmix(self.jitter);
         let half = ceiling / 2;

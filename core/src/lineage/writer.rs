@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The writer of a lineage: claims it, commits one record at a time, finds out when it has been replaced.
 
+use super::settle::{BACKOFF_MAX, BACKOFF_MIN};
 use super::{Answer, HeadSearch, PutOutcome, Question, Seen, Settle, Step};
 use crate::id::RecordHash;
+use crate::time::doubled;
 use std::time::Duration;
 
 /// The newest record of a lineage, as far as its successor needs it.
@@ -269,6 +271,6 @@ impl Writer {
     }
 
     fn pause(&self) -> Duration {
-        Duration::from_millis(50).saturating_mul(1 << self.failures.min(16)).min(super::settle::BACKOFF_MAX)
+        doubled(BACKOFF_MIN, self.failures, BACKOFF_MAX)
     }
 }

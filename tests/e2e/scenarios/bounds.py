@@ -8,6 +8,7 @@ import stage
 from app import STATE, agent_of, policy, restarts, the_one, workload, written
 from kube import apply, get, kubectl, must, say, until
 from scenario import scenario
+from streams import SMALL, behind
 
 SPACE = "bounds"
 MIB = 1 << 20
@@ -45,8 +46,8 @@ def memory_of_an_agent(store):
     kubectl("exec", "-n", SPACE, pod, "-c", "scribe", "--", "sh", "-c", LOAD, seconds=240)
 
     def captured():
-        status = stage.lineages(SPACE, "heavy")[0]["status"]
-        return status.get("lagSeconds", 99) <= 5 and status["checkpoint"]["bytes"] >= 128 * MIB
+        lineage = stage.lineages(SPACE, "heavy")[0]
+        return behind(lineage) <= SMALL and lineage["status"]["checkpoint"]["bytes"] >= 128 * MIB
 
     until("all of it is durable", captured, 240)
     # beyond its limit the kernel would have ended it

@@ -3,9 +3,10 @@
 import time
 
 import stage
-from app import policy, ready_pods, shown_lag, workload
+from app import policy, shown_lag, workload
 from database import Database, image
-from kube import apply, cluster, condition, get, is_ready, kubectl, must, pods, say, until
+from kube import cluster, condition, get, kubectl, must, say, until
+from places import placed, ready_on
 from scenario import scenario
 
 SPACE = "databases"
@@ -25,7 +26,7 @@ def server():
 
 
 def loaded(pod):
-    """The database under a load that was captured while it went on, and the load."""
+    """A load on the database of a pod, which was captured while it went on."""
     database = Database(SPACE, pod)
     until("it answers", database.answers, 60)
     database.run("pgbench", "-i", "-q", "-s", "2", "postgres", seconds=180)
@@ -35,9 +36,10 @@ def loaded(pod):
     def captured():
         checkpoint = stage.lineages(SPACE, NAME)[0]["status"].get("checkpoint", {})
         return checkpoint.get("quality") == "Clean" and checkpoint
+
     first = until("a checkpoint is clean", captured, 60)
     until("another one is", lambda: (captured() or first) != first, 60)
-    return database, load
+    return load
 
 
 @scenario(alone=True)
@@ -48,14 +50,8 @@ def database_loses_its_node(store):
     rules["spec"]["paths"][0]["exclude"] = ["data/postmaster.pid"]
     image()
     stage.namespace(SPACE, store, policies=[rules])
-    kubectl("cordon", "node1")
-    try:
-        apply(server(), namespace=SPACE)
-        [pod] = ready_pods(SPACE, NAME, 1, seconds=180)
-    finally:
-        kubectl("uncordon", "node1")
-    must(pod["spec"]["nodeName"] == "node2", f"it runs on {pod['spec']['nodeName']}")
-    _, load = loaded(f"{NAME}-0")
+    pod = placed(server(), "node2", "node1", SPACE)
+    load = loaded(pod)
     lag = shown_lag(lambda: stage.lineages(SPACE, NAME))
     lost_at = time.time()
     cluster("node-kill", 2)
@@ -63,17 +59,12 @@ def database_loses_its_node(store):
         load.wait(60)
         until("the node is known to be lost", lambda: condition(get("node", "node2"), "Ready").get("status") != "True", 120)
         # a StatefulSet's pod is replaced only once somebody says that the node is gone for certain
-        kubectl("delete", "pod", "-n", SPACE, f"{NAME}-0", "--force", "--grace-period=0")
-
-        def elsewhere():
-            found = [pod for pod in pods(SPACE, f"app={NAME}") if pod["spec"].get("nodeName") == "node1"]
-            return found and is_ready(found[0])
-
-        until("it is ready on node1", elsewhere, 180)
-        said = kubectl("logs", "-n", SPACE, f"{NAME}-0", "-c", "scribe")
+        kubectl("delete", "pod", "-n", SPACE, pod, "--force", "--grace-period=0")
+        until("it is ready on node1", lambda: ready_on("node1", NAME, SPACE), 180)
+        said = kubectl("logs", "-n", SPACE, pod, "-c", "scribe")
         must("a new database" not in said and "automatic recovery in progress" in said, f"it did not recover: {said}")
-        count, last = Database(SPACE, f"{NAME}-0").transactions()
-        # what is shown is rounded down
+        count, last = Database(SPACE, pod).transactions()
+        # a transaction's time is that of its beginning, and the next one begins later
         must(count > 0 and lost_at - last <= lag + 1, f"{lost_at - last:.1f} s of transactions are lost, and {lag} s of lag were shown")
         say(f"          {count} transactions, their sums agree; {lost_at - last:.1f} s of them lost, {lag} s of lag were shown")
     finally:

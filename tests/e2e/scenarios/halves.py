@@ -9,7 +9,7 @@ from kube import apply, get, kubectl, must, name_of, pods, say, until
 from proxies import Valve
 from scenario import scenario
 from scenarios.control import another_leader
-from streams import LABEL, POLICY
+from streams import LABEL, POLICY, SMALL, behind
 
 SPACE = "halves"
 PORT = 9101
@@ -28,8 +28,9 @@ def prepared(store, valve, name):
     kubectl("exec", "-n", SPACE, pod, "-c", "scribe", "--", "sh", "-c", LOAD, seconds=60)
 
     def durable():
-        status = stage.lineages(SPACE, name)[0]["status"]
-        return status.get("checkpoint", {}).get("bytes", 0) >= FILES * MIB and status.get("lagSeconds", 99) <= 5 and status.get("verifiedSequence")
+        lineage = stage.lineages(SPACE, name)[0]
+        status = lineage["status"]
+        return status.get("checkpoint", {}).get("bytes", 0) >= FILES * MIB and behind(lineage) <= SMALL and status.get("verifiedSequence")
 
     until("all of it is durable", durable, 90)
     return pod

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import stage
 from app import LINES, began_after, last_said, log, lost, policy, said, shown_lag, the_one, workload, written
-from kube import CLUSTER_LOGS, apply, cluster, get, is_ready, kubectl, must, name_of, pods, say, until
+from kube import CLUSTER_LOGS, cluster, get, kubectl, must, say, until
+from places import placed, ready_on
 from scenario import scenario
 
 SPACE = "nodes"
@@ -12,14 +13,7 @@ SPACE = "nodes"
 
 def pod_on(node, other, name, given="given", volume="none"):
     """A Deployment whose only pod runs on a node that it is not bound to."""
-    kubectl("cordon", other)
-    try:
-        apply(workload("Deployment", name, labels={"holdfast.dev/policy": given}, volume=volume), namespace=SPACE)
-        pod = the_one(SPACE, name, seconds=180)
-    finally:
-        kubectl("uncordon", other)
-    must(get("pod", pod, SPACE)["spec"]["nodeName"] == node, f"{pod} is not on {node}")
-    return pod
+    return placed(workload("Deployment", name, labels={"holdfast.dev/policy": given}, volume=volume), node, other, SPACE)
 
 
 @scenario(alone=True)
@@ -51,11 +45,7 @@ def lost_node(store):
     cluster("node-kill", 2)
     heir = None
     try:
-        def elsewhere():
-            found = [pod for pod in pods(SPACE, "app=exile") if pod["spec"].get("nodeName") == "node1"]
-            return found and is_ready(found[0]) and name_of(found[0])
-
-        heir = until("a replacement is ready on node1", elsewhere, 150)
+        heir = until("a replacement is ready on node1", lambda: ready_on("node1", "exile", SPACE), 150)
         last = last_said(logs / "scribe")
         must(last >= len(lines), f"its log ends with {last}, and {len(lines)} lines were there")
         gone = lost(SPACE, heir, lines, lag, last)

@@ -4,7 +4,7 @@ import time
 
 import stage
 from app import LINES, log, ready_pods, restarts, workload, written
-from kube import CLUSTER_STATE, apply, cluster, condition, get, is_ready, items, kubectl, must, name_of, pods, say, until
+from kube import CLUSTER_STATE, apply, cluster, condition, events, get, is_ready, kubectl, must, name_of, pods, say, until
 from reading import read, reader
 from scenario import scenario
 from streams import LABEL, behind, nothing_restarted, pair, replaced, until_caught_up
@@ -16,8 +16,7 @@ AWAY = 45
 
 def told(about, reason, kind):
     """The Events of a kind on an object."""
-    return [event for event in items("events", SPACE) if event["reason"] == reason
-            and (event["involvedObject"]["kind"], event["involvedObject"]["name"]) == (kind, about)]
+    return [event for event in events(SPACE, about) if (event["involvedObject"]["kind"], event["reason"]) == (kind, reason)]
 
 
 @scenario(alone=True)

@@ -4,7 +4,7 @@ import json
 
 import stage
 from app import began_after, is_injected, log, policy, template, the_one, workload, written
-from kube import apply, condition, get, items, kubectl, must, name_of, pods, refused, say, until
+from kube import apply, condition, events, get, items, kubectl, must, name_of, pods, refused, say, until
 from scenario import scenario
 
 SPACE = "strict"
@@ -121,8 +121,7 @@ def label_of_a_running_pod(store):
     kubectl("label", "pod", "-n", SPACE, "unmarked", "holdfast.dev/policy=kept")
 
     def reported():
-        about = [event for event in items("events", SPACE) if event["involvedObject"]["name"] == "unmarked"]
-        return [event for event in about if event.get("reportingComponent", "").startswith("holdfast")]
+        return [event for event in events(SPACE, "unmarked") if event.get("reportingComponent", "").startswith("holdfast")]
 
     event = until("the pod that runs unprotected is reported", reported, 60)[0]
     say(f"          {event['reason']}: {event['message']}")
@@ -146,39 +145,36 @@ def without_webhook(is_away):
 
 def tampered(pod):
     """A pod from which somebody has taken what the final check looks for: in the order of its validations, what is done to it."""
-    def agent_of(spec):
-        return next(container for container in spec["initContainers"] if container["name"] == "holdfast-agent")
-
-    def gate_of(spec):
-        return next(container for container in spec["initContainers"] if container["name"] == "holdfast-gate")
+    def ours(pod, name):
+        return next(container for container in pod["spec"]["initContainers"] if container["name"] == f"holdfast-{name}")
 
     def no_agent(pod):
-        pod["spec"]["initContainers"].remove(agent_of(pod["spec"]))
+        pod["spec"]["initContainers"].remove(ours(pod, "agent"))
 
     def no_sidecar(pod):
         # what only sidecars may have goes with it, or the pod would be refused for that
         for field in ["restartPolicy", "lifecycle", "startupProbe", "livenessProbe", "readinessProbe"]:
-            agent_of(pod["spec"]).pop(field, None)
+            ours(pod, "agent").pop(field, None)
 
     def other_arguments(pod):
-        agent_of(pod["spec"])["args"] = ["gate"]
+        ours(pod, "agent")["args"] = ["gate"]
 
     def not_told(pod):
-        agent = agent_of(pod["spec"])
+        agent = ours(pod, "agent")
         agent["env"] = [variable for variable in agent["env"] if variable["name"] != "HOLDFAST_POD_CONFIG"]
 
     def no_token(pod):
-        agent = agent_of(pod["spec"])
+        agent = ours(pod, "agent")
         agent["volumeMounts"] = [mount for mount in agent["volumeMounts"] if mount["name"] != "holdfast-token"]
 
     def gate_first(pod):
         pod["spec"]["initContainers"].sort(key=lambda container: container["name"] != "holdfast-gate")
 
     def open_gate(pod):
-        gate_of(pod["spec"])["command"] = ["true"]
+        ours(pod, "gate")["command"] = ["true"]
 
     def other_gate(pod):
-        gate_of(pod["spec"])["image"] += "-other"
+        ours(pod, "gate")["image"] += "-other"
 
     def state_before(pod):
         early = {**pod["spec"]["containers"][0], "name": "early"}
@@ -213,8 +209,7 @@ def stripped_pod(store):
     must(not is_injected(get("pod", "stripped", SPACE)), "it has an agent")
 
     def reported():
-        about = [event for event in items("events", SPACE) if event["involvedObject"]["name"] == "stripped"]
-        return [event for event in about if event["reason"] == "Unprotected" and event["type"] == "Warning"]
+        return [event for event in events(SPACE, "stripped") if event["reason"] == "Unprotected" and event["type"] == "Warning"]
 
     event = until("the pod that runs unprotected is reported", reported, 60)[0]
     say(f"          {event['reason']}: {event['message']}")

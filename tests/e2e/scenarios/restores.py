@@ -4,7 +4,7 @@ import time
 
 import stage
 from app import began_after, log, policy, ready_pods, uids, workload, written
-from kube import apply, condition, get, items, kubectl, must, name_of, pods, say, until
+from kube import apply, condition, events, get, kubectl, must, name_of, pods, say, until
 from scenario import scenario
 from scenarios.snapshots import snapshot, taken
 
@@ -140,8 +140,8 @@ def restore_is_refused(store):
         said = condition({"status": settled(name)}, "Succeeded")
         must(said["status"] == "False" and said["reason"] in reasons and word in said["message"], f"{name}: {said}")
     must(set(uids(pods(SPACE, "app=kept"))) == set(uids(first)), "what was refused has ended pods")
-    events = [event for event in items("events", SPACE) if event["involvedObject"].get("name") == "budget"]
-    must(any(event["reason"] == "RestoreFailed" for event in events), f"no event tells of it: {events}")
+    told = events(SPACE, "budget")
+    must(any(event["reason"] == "RestoreFailed" for event in told), f"no event tells of it: {told}")
     moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     restore("moment", source={"time": moment, "policies": ["kept"]}, accept={"disruption": True})
     restored("moment", 2)

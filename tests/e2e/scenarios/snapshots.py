@@ -3,7 +3,7 @@
 import stage
 from app import log, policy, ready_pods, template, workload, written
 from calls import call
-from kube import apply, condition, get, items, kubectl, must, name_of, pods, say, until
+from kube import apply, condition, events, get, items, kubectl, must, name_of, pods, say, until
 from reading import read, reader
 from scenario import scenario
 
@@ -113,8 +113,8 @@ def snapshot_is_refused(store):
         said = condition({"status": settled(name)}, "Succeeded")
         must(said["status"] == "False" and said["reason"] == reason and word in said["message"], f"{name}: {said}")
         say(f"          {said['reason']}: {said['message']}")
-    events = [event for event in items("events", SPACE) if event["involvedObject"].get("name") == "lacking"]
-    must(any(event["reason"] == "SnapshotFailed" for event in events), f"no event tells of it: {events}")
+    told = events(SPACE, "lacking")
+    must(any(event["reason"] == "SnapshotFailed" for event in told), f"no event tells of it: {told}")
     kubectl("delete", "pod", "-n", SPACE, "bare", seconds=120)
     snapshot("mended", policies=["loose"])
     taken("mended")

@@ -10,6 +10,7 @@ from calls import Refused, call, field, hello, open_session
 from kube import apply, get, kubectl, must, say, until
 from reading import read, reader, somebody
 from scenario import scenario
+from streams import SMALL, behind
 
 SPACE = "guarded"
 # its repository is the same place, where it has a domain of its own
@@ -98,7 +99,7 @@ def tokens_of_others(store):
     refused("objects without a grant", "UNAUTHENTICATED", "grant", "ObjectService/ListObjects", listing, token=good)
     refused("objects with a made-up grant", "UNAUTHENTICATED", "grant", "ObjectService/ListObjects", listing, token=good, grant=bytes(32))
     grant, its_own = of_its_own(pod, good, prefixes, authority, refused)
-    until("the agent's lineage goes on", lambda: any(one["status"].get("lagSeconds", 99) <= 5 for one in stage.lineages(SPACE, "mine")), 60)
+    until("the agent's lineage goes on", lambda: any(behind(one) <= SMALL for one in stage.lineages(SPACE, "mine")), 60)
     restarts = [status["restartCount"] for status in get("pod", pod, SPACE)["status"]["initContainerStatuses"]]
     must(restarts == [0, 0], f"containers were restarted: {restarts}")
     kubectl("delete", "deployment", "-n", SPACE, "mine", seconds=60)

@@ -6,7 +6,7 @@ import tarfile
 
 import stage
 from app import began_after, log, policy, ready_pods, restarts, statuses, uids, workload, written
-from kube import apply, cluster, get, items, kubectl, must, name_of, pods, until
+from kube import apply, cluster, events, get, kubectl, must, name_of, pods, until
 from scenario import scenario
 
 SPACE = "upgrades"
@@ -77,7 +77,7 @@ def agents_of_running_pods(store):
             must(images(after[name]) == [f"{IMAGE}:2", f"{IMAGE}:1"], f"{name} has {images(after[name])}")
             lines = written(SPACE, name, len(before[name]))
             must(lines[:len(before[name])] == before[name], f"{name} has another history")
-            told = [event["reason"] for event in items("events", SPACE) if event["involvedObject"]["name"] == name]
+            told = [event["reason"] for event in events(SPACE, name)]
             must("AgentUpgraded" in told, f"what was told of {name}: {told}")
         heir("pair-0")
     finally:
