@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 
 #[test]
 fn a_repository_is_created_once_after_a_probe() {
-    let kit = Kit::new();
+    let kit = Kit::empty();
     kit.run(&["lineages"]).refused(4, "there is no Holdfast repository at");
     let created = kit.json(&["repo", "init"]).json();
     assert_eq!(created["created"].as_bool(), Some(true));
@@ -23,7 +23,7 @@ fn a_repository_is_created_once_after_a_probe() {
 
 #[test]
 fn a_store_that_does_not_fence_is_refused_in_one_sentence() {
-    let kit = Kit::new();
+    let kit = Kit::empty();
     let good = kit.json(&["repo", "probe"]).json();
     assert_eq!((good["fences"].as_bool(), good["races"].as_u64()), (Some(true), Some(12)));
     kit.script.always(Method::PUT, "", Fault::IgnoreCondition);
@@ -37,7 +37,7 @@ fn a_store_that_does_not_fence_is_refused_in_one_sentence() {
 
 #[test]
 fn nothing_is_protected_on_a_store_that_does_not_fence() {
-    let kit = Kit::new();
+    let kit = Kit::empty();
     let state = tempfile::tempdir().expect("a directory");
     let state = state.path().to_str().expect("text");
     kit.script.always(Method::PUT, "", Fault::IgnoreCondition);
@@ -48,14 +48,14 @@ fn nothing_is_protected_on_a_store_that_does_not_fence() {
 
 #[test]
 fn a_store_that_refuses_is_no_broken_promise() {
-    let kit = Kit::new();
+    let kit = Kit::empty();
     kit.script.always(Method::PUT, "", Fault::Answer(StatusCode::FORBIDDEN));
     kit.run(&["repo", "probe"]).refused(4, "AccessDenied");
 }
 
 #[test]
 fn passphrases_come_and_go() {
-    let kit = Kit::new();
+    let kit = Kit::empty();
     kit.run(&["repo", "init"]).text();
     let with = |passphrase: &str, args: &[&str]| -> crate::kit::Ran {
         kit.command(args)
