@@ -8,7 +8,7 @@ use super::verify::{self, Request as Verify};
 use super::{RestoreArgs, receipt::Done};
 use crate::connection::Connection;
 use crate::thread;
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use holdfast_agent::clock::SystemClock;
 use holdfast_agent::grant::Granted;
 use holdfast_proto::v1;
@@ -122,6 +122,14 @@ fn reader(transport: Arc<dyn holdfast_store::transport::Transport>, granted: &Gr
     Arc::new(reader)
 }
 
+/// Has the system write what it holds of the targets' file systems.
+fn sync(targets: &[Target]) -> anyhow::Result<()> {
+    for target in targets {
+        rustix::fs::syncfs(target.dir.fd()).with_context(|| format!("sync the directory of {}", target.label))?;
+    }
+    Ok(())
+}
+
 impl Job {
     /// Everything that blocks.
     fn run(self) -> anyhow::Result<Outcome> {
@@ -135,10 +143,14 @@ impl Job {
             cancel: &self.cancel,
             progress: &self.progress,
         })?;
-        for target in &self.targets {
-            rustix::fs::syncfs(target.dir.fd()).with_context(|| format!("sync the directory of {}", target.label))?;
-        }
-        let outcome = self.prove(stats)?;
+        let targets = self.targets.clone();
+        // while it is proven what the files hold, the system writes them to the disk; only what is both is done
+        let (outcome, synced) = std::thread::scope(|scope| {
+            let syncing = scope.spawn(|| sync(&targets));
+            (self.prove(stats), syncing.join())
+        });
+        let outcome = outcome?;
+        synced.map_err(|_| anyhow!("the thread that syncs ended by itself"))??;
         if outcome.unexplained_count == 0 {
             marks.done()?;
         }
