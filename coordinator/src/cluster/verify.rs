@@ -58,7 +58,15 @@ pub(crate) async fn run(with: Leading, every: Duration, told: watch::Sender<Find
     if every.is_zero() || stop.run_until_cancelled(with.objects.listed()).await.is_none() {
         return;
     }
-    let mut rounds = Rounds { with, every, stop: stop.clone(), told, reading: JoinSet::new(), busy: BTreeSet::new(), resting: BTreeMap::new() };
+    let mut rounds = Rounds {
+        with,
+        every,
+        stop: stop.clone(),
+        told,
+        reading: JoinSet::new(),
+        busy: BTreeSet::new(),
+        resting: BTreeMap::new(),
+    };
     while !stop.is_cancelled() {
         let look_again = rounds.begin();
         stop.run_until_cancelled(rounds.one_ends(look_again)).await;
@@ -116,10 +124,9 @@ impl Rounds {
                 None => std::future::pending().await,
             }
         };
-        match tokio::time::timeout(within, next).await {
-            Ok(Ok(ended)) => self.tell(ended),
-            // whoever reads does not panic, and is not ended from outside
-            Ok(Err(_)) | Err(_) => {}
+        // whoever reads does not panic, and is not ended from outside: an error is none of his
+        if let Ok(Ok(ended)) = tokio::time::timeout(within, next).await {
+            self.tell(ended);
         }
     }
 

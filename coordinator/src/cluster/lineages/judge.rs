@@ -144,7 +144,9 @@ fn left(facts: &Facts) -> (Truth, &'static str, String) {
                 "its pod has gone before everything was durable; what is not in the newest checkpoint is on its volume, or lost";
             (Truth::False, "Unsealed", text(lost))
         }
-        None if facts.is_dirty() => (Truth::Unknown, "NotRead", text("its pod has gone, and its newest checkpoint was not read yet")),
+        None if facts.is_dirty() => {
+            (Truth::Unknown, "NotRead", text("its pod has gone, and its newest checkpoint was not read yet"))
+        }
         // what is sealed lacks it, too
         _ if !facts.unreadable.is_empty() => (Truth::False, "Unreadable", facts.unreadable.clone()),
         _ => (Truth::True, "AtRest", text("no pod writes it; its newest checkpoint is durable")),

@@ -125,8 +125,7 @@ async fn a_silent_store_holds_up_no_other_repository() {
     let ready = |name: &str, world: &World| (RepositoryKey::new("shop", name), RepositoryState::Ready(coordinator(world)));
     let table: Repositories = [ready("silent", &silent), ready("works", &world)].into_iter().collect();
     // that of the silent store was not read back for longer: it is its turn first
-    let lineages =
-        [lineage_in("silent", "mute", None, true), lineage_in("works", "web", Some("2026-01-01T00:00:00Z"), true)];
+    let lineages = [lineage_in("silent", "mute", None, true), lineage_in("works", "web", Some("2026-01-01T00:00:00Z"), true)];
     let (_told, repositories) = watch::channel(table);
     let (with, _events) = still(&ApiServer::default(), repositories, objects(&lineages));
     silent.memory.set_silent(true);
