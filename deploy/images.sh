@@ -4,11 +4,13 @@
 # factoriser.tar there, OCI archives of holdfast.local/holdfast-agent:1 and so on. Cargo compiles here, static; the Dockerfiles put what it made on nothing.
 # In the wild, docker builds the same Dockerfiles alone.
 # HOLDFAST_IMAGE_PROFILE=dev takes the programs as tests have them, together with the system's libraries: to try things out, nothing to publish.
+# HOLDFAST_IMAGE_COMPILE=inside compiles as docker would, in the Dockerfiles' first stage; HOLDFAST_IMAGE_COMPILER is an image that compiles, where no
+# registry has one: oci-archive:FILE, as deploy/compiler.sh makes it. What was compiled stays in .cache/compile.
 # HOLDFAST_IMAGE_ARCH=amd64 or arm64 is what they are for, unless it is this machine's; for the other one, cargo-zigbuild compiles (pip install
 # ziglang cargo-zigbuild).
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
-[ $# = 1 ] || { sed -n '3,9s/^# //p' "$0"; exit 2; }
+[ $# = 1 ] || { sed -n '3,11s/^# //p' "$0"; exit 2; }
 mkdir -p "$1"
 to=$(cd "$1" && pwd)
 cd "$here"
@@ -17,6 +19,7 @@ work=$(mktemp -d -p "$to")
 trap 'rm -rf "$work"' EXIT
 most=$((20 * 1024 * 1024)) # bytes that an agent's image may have, unpacked
 profile=${HOLDFAST_IMAGE_PROFILE:-release}
+compile=${HOLDFAST_IMAGE_COMPILE:-outside}
 
 machine=$(uname -m)
 case ${HOLDFAST_IMAGE_ARCH:-$machine} in
@@ -25,9 +28,37 @@ case ${HOLDFAST_IMAGE_ARCH:-$machine} in
   *) echo "HOLDFAST_IMAGE_ARCH is amd64 or arm64, not $HOLDFAST_IMAGE_ARCH" >&2; exit 2 ;;
 esac
 
+# with a storage of its own, which goes with the rest
+builds() {
+  buildah --root "$work/storage" --runroot "$work/run" --storage-driver vfs "$@"
+}
+
 target=""
-case $profile in
-  release)
+case $compile-$profile in
+  inside-release)
+    if [ "$cpu" != "$machine" ]; then
+      echo "HOLDFAST_IMAGE_COMPILE=inside is for this machine alone: docker buildx has others" >&2
+      exit 2
+    fi
+    export TMPDIR=$here/.cache/compile # where buildah keeps what the Dockerfiles' caches hold
+    mkdir -p "$TMPDIR"
+    # their default; but some versions of buildah know a stage by it only if it is said
+    inside=(--build-arg BINARIES=compiled)
+    if [ -n "${HOLDFAST_IMAGE_COMPILER:-}" ]; then
+      builds tag "$(builds pull -q "$HOLDFAST_IMAGE_COMPILER")" localhost/holdfast-compiler
+      inside+=(--build-arg COMPILER=localhost/holdfast-compiler)
+    fi
+    # how this machine's cargo finds its registry, and whom it trusts, if it was told
+    settings=${CARGO_HOME:-$HOME/.cargo}/config.toml
+    if [ -f "$settings" ]; then
+      inside+=(--volume "$settings:/.cargo/config.toml:ro")
+    fi
+    trusted=${CARGO_HTTP_CAINFO:-${SSL_CERT_FILE:-}}
+    if [ -n "$trusted" ]; then
+      inside+=(--volume "$trusted:/.cargo/trusted.crt:ro")
+    fi
+    ;;
+  outside-release)
     # static: musl's target where the toolchain has it; else glibc's, linked statically
     target=$cpu-unknown-linux-musl
     build=build
@@ -43,7 +74,7 @@ case $profile in
     cargo "$build" --locked --release --target "$target" \
       -p holdfast-coordinator -p holdfast-webhook -p holdfast-factoriser -p holdfast-factoriser-operator
     ;;
-  dev)
+  outside-dev)
     if [ "$cpu" != "$machine" ]; then
       echo "HOLDFAST_IMAGE_PROFILE=dev is for this machine alone" >&2
       exit 2
@@ -51,7 +82,10 @@ case $profile in
     # with the tests: without them, crates would have other features, and be compiled again
     cargo build --locked --workspace --bins --tests
     ;;
-  *) echo "HOLDFAST_IMAGE_PROFILE is release or dev, not $profile" >&2; exit 2 ;;
+  *)
+    echo "HOLDFAST_IMAGE_PROFILE is release or dev, HOLDFAST_IMAGE_COMPILE inside or outside, and dev never inside: not $profile and $compile" >&2
+    exit 2
+    ;;
 esac
 built=$(cargo metadata --no-deps --format-version 1 | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/$target/${profile/#dev/debug}
 
@@ -59,11 +93,6 @@ mkdir -p "$work/programs/out/scratch"
 chmod 1777 "$work/programs/out/scratch"
 out=$work/programs/out
 printf 'FROM scratch\nCOPY out /out\n' >"$work/programs/Dockerfile"
-
-# with a storage of its own, which goes with the rest
-builds() {
-  buildah --root "$work/storage" --runroot "$work/run" --storage-driver vfs "$@"
-}
 
 libraries() { # what a program is linked with, where it looks for it
   local library
@@ -73,8 +102,21 @@ libraries() { # what a program is linked with, where it looks for it
 }
 
 image() { # image NAME DOCKERFILE PROGRAM…
-  local name=$1 file=$2 program
+  local name=$1 file=$2
   shift 2
+  if [ "$compile" = inside ]; then
+    builds build -f "$file" "${inside[@]}" -t "localhost/$name" . >&2
+  else
+    binaries "$@"
+    builds build -q --platform "linux/$arch" -f "$file" --build-arg BINARIES=localhost/holdfast-binaries -t "localhost/$name" . >/dev/null
+  fi
+  rm -f "$to/$name.tar"
+  builds push -q "localhost/$name" "oci-archive:$to/$name.tar:holdfast.local/$name:1"
+  echo "$to/$name.tar"
+}
+
+binaries() { # binaries PROGRAM…: an image of them, to copy from
+  local program
   for program in "$@"; do
     install -m 755 "$built/$program" "$out/$program"
     if [ "$profile" = dev ]; then
@@ -86,11 +128,7 @@ image() { # image NAME DOCKERFILE PROGRAM…
     fi
   done
   builds build -q --platform "linux/$arch" -t localhost/holdfast-binaries "$work/programs" >/dev/null
-  builds build -q --platform "linux/$arch" -f "$file" --build-arg BINARIES=localhost/holdfast-binaries -t "localhost/$name" . >/dev/null
-  rm -f "$to/$name.tar"
-  builds push -q "localhost/$name" "oci-archive:$to/$name.tar:holdfast.local/$name:1"
   for program in "$@"; do rm "$out/$program"; done
-  echo "$to/$name.tar"
 }
 
 # The bytes of an image's layers, unpacked and packed.

@@ -117,6 +117,9 @@ pub struct StateLineageStatus {
     /// Changes were not durable when this was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dirty: Option<bool>,
+    /// What could not be captured when its agent looked last, in a sentence: the newest checkpoint lacks it, or has it as it was before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<String>,
     /// The newest checkpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<CheckpointStatus>,

@@ -40,13 +40,22 @@ pub(crate) fn of_store(error: &StoreError) -> Status {
 
 /// What a failure of the store is to a caller.
 pub(crate) fn of_transport(error: &TransportError) -> Status {
+    failed(error, error.to_string())
+}
+
+/// As [`of_transport`], to whoever named the object: what was asked for is not repeated, since it says that itself.
+pub(crate) fn relayed(error: &TransportError) -> Status {
+    failed(error, error.message.clone())
+}
+
+fn failed(error: &TransportError, message: String) -> Status {
     let reason = match error.failure {
         Failure::NotFound => Reason::NotFound,
         Failure::BeyondEnd => Reason::BeyondEnd,
         Failure::Unavailable => Reason::StoreUnavailable,
         Failure::Refused | Failure::Unusable => Reason::StoreRefused,
     };
-    let problem = Problem::new(reason, error.to_string()).resource("object", &error.object);
+    let problem = Problem::new(reason, message).resource("object", &error.object);
     if error.failure == Failure::Unavailable { problem.retry_after(STORE_PAUSE).into() } else { problem.into() }
 }
 
@@ -55,14 +64,14 @@ pub(crate) fn store(error: StoreError) -> Status {
     of_store(&error)
 }
 
-/// A creation whose outcome nobody knows, or that failed for certain.
+/// As [`relayed`], of a creation whose outcome nobody knows, or that failed for certain.
 pub(crate) fn of_creation(error: &TransportError) -> Status {
     match error.failure {
         Failure::Unavailable => {
-            let problem = Problem::new(Reason::OutcomeUnknown, error.to_string());
+            let problem = Problem::new(Reason::OutcomeUnknown, error.message.clone());
             problem.resource("object", &error.object).retry_after(Duration::from_millis(200)).into()
         }
-        _ => of_transport(error),
+        _ => relayed(error),
     }
 }
 

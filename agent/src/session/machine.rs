@@ -9,8 +9,8 @@ use std::time::Duration;
 const REPORT_GAP: Duration = Duration::from_millis(200);
 /// The first pause after a failure; it doubles.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
-/// The longest pause.
-const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// The longest pause: while there is no leader, nothing is made durable.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// A session that lasted so long was a good one: the next failure is a first one again.
 const GOOD_AFTER: Duration = Duration::from_secs(10);
 /// Flushes under way at most; more are refused.

@@ -44,10 +44,14 @@ pub(crate) struct Saying {
 
 impl Saying {
     pub(crate) fn new(kind: &'static str, is: impl Into<Truth>, reason: &'static str, message: impl Into<String>) -> Self {
-        let mut message = message.into();
-        message.truncate(message.floor_char_boundary(MESSAGE_MAX));
-        Self { kind, is: is.into(), reason, message }
+        Self { kind, is: is.into(), reason, message: bounded(message.into()) }
     }
+}
+
+/// As much of a message as is written.
+pub(crate) fn bounded(mut message: String) -> String {
+    message.truncate(message.floor_char_boundary(MESSAGE_MAX));
+    message
 }
 
 /// The conditions that say this, with the dates of those that said it before. Others' conditions are left out: they are merged by their type.

@@ -45,7 +45,10 @@ impl Seat {
             match self.turn(self.timing.renew_every).await {
                 Ok(Wish::Take) => return,
                 Ok(_) => {}
-                Err(error) => tracing::debug!(%error, "the lease could not be looked at"),
+                Err(error) => {
+                    tracing::debug!(%error, "the lease could not be looked at");
+                    self.election.missed();
+                }
             }
             tokio::time::sleep(jittered(LOOK_EVERY)).await;
         }

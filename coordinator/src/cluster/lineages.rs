@@ -108,6 +108,8 @@ struct Due {
 #[derive(Debug, Clone, Default)]
 struct Known {
     heard: Option<Heard>,
+    /// What could not be captured, as the last agent says that captured; nothing is known before one was heard.
+    unreadable: Option<String>,
     /// What its agent has said of the newest checkpoint.
     reported: Option<(Newest, u64)>,
     logged: Option<(Monotonic, Option<Logged>)>,
@@ -125,6 +127,18 @@ impl Known {
         let (at, logged) = self.logged?;
         self.heard.is_none_or(|heard| heard.at < at).then_some(logged)
     }
+
+    /// What an agent says counts, as far as it can know.
+    fn hear(&mut self, now: Monotonic, seen: &Seen, was_dirty: bool) {
+        // a gate that is shut, and an agent that has said nothing yet, make nothing durable
+        let is_writing = !matches!(seen.phase, Phase::Waiting | Phase::Unspecified);
+        let dirty = if is_writing { seen.dirty } else { self.heard.map_or(was_dirty, |heard| heard.dirty) };
+        self.heard = Some(Heard { lag: seen.lag, at: now, dirty });
+        if matches!(seen.phase, Phase::Streaming | Phase::Ending | Phase::Ended) {
+            self.unreadable = Some(seen.unreadable.clone());
+        }
+        self.reported = seen.newest.or(self.reported);
+    }
 }
 
 /// One lineage in a sweep.
@@ -134,6 +148,7 @@ struct Look<'a> {
     judgement: Judgement,
     lag: Option<Duration>,
     dirty: bool,
+    unreadable: String,
     newest: Option<(Newest, u64)>,
     generation: Option<u64>,
     node: Option<String>,
@@ -258,11 +273,7 @@ impl Lineages {
         let was_dirty = object.status.as_ref().is_some_and(was_dirty);
         let known = self.known.entry(name.clone()).or_default();
         if let Some(seen) = &seen {
-            // a gate that is shut, and an agent that has said nothing yet, make nothing durable
-            let is_writing = !matches!(seen.phase, Phase::Waiting | Phase::Unspecified);
-            let dirty = if is_writing { seen.dirty } else { known.heard.map_or(was_dirty, |heard| heard.dirty) };
-            known.heard = Some(Heard { lag: seen.lag, at: now, dirty });
-            known.reported = seen.newest.or(known.reported);
+            known.hear(now, seen, was_dirty);
         }
         let since = known.read_since();
         let logged = known.logged.and_then(|(_, logged)| logged);
@@ -279,8 +290,10 @@ impl Lineages {
             object.status.as_ref().and_then(|status| status.checkpoint.as_ref()).map(|shown| Timestamp::from(shown.time.0));
         let sealed = since.map(|logged| logged.is_some_and(|logged| logged.sealed));
         let verified = from.verified.get(&name).cloned();
+        let before = || object.status.as_ref().and_then(|status| status.unreadable.clone());
         let facts = Facts {
             heard: known.heard,
+            unreadable: known.unreadable.clone().or_else(before).unwrap_or_default(),
             sealed,
             was_dirty,
             has_pod: pod.is_some(),
@@ -309,7 +322,7 @@ impl Lineages {
         let peak = facts.seen.as_ref().map(|seen| seen.peak).unwrap_or_default();
         let lag = judgement.lag.map(|lag| lag.max(peak));
         let (dirty, generation) = (facts.is_dirty(), logged.map(|logged| logged.generation));
-        Look { name, object, judgement, lag, dirty, newest, generation, node, verified }
+        Look { name, object, judgement, lag, dirty, unreadable: facts.unreadable, newest, generation, node, verified }
     }
 
     async fn write_all(&mut self, from: &Sources<'_>, looks: Vec<Look<'_>>, metrics: &metrics::Metrics) {
@@ -398,6 +411,7 @@ fn status(look: &Look<'_>, now: Timestamp) -> StateLineageStatus {
         // a bound: rounded up
         lag_seconds: look.lag.map(|lag| i64::try_from(lag.as_millis().div_ceil(1000)).unwrap_or(i64::MAX)),
         dirty: look.dirty.then_some(true),
+        unreadable: Some(conditions::bounded(look.unreadable.clone())).filter(|what| !what.is_empty()),
         // until it was read, what is shown stays
         checkpoint: checkpoint.or(before.checkpoint),
         generation: look.generation.and_then(|generation| i64::try_from(generation).ok()).or(before.generation),
@@ -420,7 +434,7 @@ fn change(before: Option<&StateLineageStatus>, now: &StateLineageStatus) -> Opti
     let more = !conditions::all_said(&before.conditions, &now.conditions)
         || (&before.checkpoint, before.generation, &before.node, before.verified_sequence, &before.verified_time)
             != (&now.checkpoint, now.generation, &now.node, now.verified_sequence, &now.verified_time)
-        || before.dirty != now.dirty
+        || (before.dirty, &before.unreadable) != (now.dirty, &now.unreadable)
         || before.lag_seconds.is_some() != now.lag_seconds.is_some();
     match (more, now.lag_seconds.cmp(&before.lag_seconds)) {
         (true, _) | (false, Ordering::Greater) => Some(Change::More),

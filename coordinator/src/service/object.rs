@@ -48,7 +48,7 @@ impl ObjectService for Api {
             Range::From { len, .. } => u32::try_from(len.div_ceil(1 << 20)).unwrap_or(OBJECT_MIB),
         };
         let permit = self.shared.relay_permit(mib).await?;
-        let bytes = self.transport().get(&name, range).await.map_err(|error| status::of_transport(&error))?;
+        let bytes = self.transport().get(&name, range).await.map_err(|error| status::relayed(&error))?;
         // an empty object is one empty piece
         let first = GetObjectResponse { data: bytes.slice(..bytes.len().min(PIECE_BYTES)) };
         let rest = (bytes.slice(first.data.len()..), permit);
@@ -65,7 +65,7 @@ impl ObjectService for Api {
     async fn head_object(&self, request: Request<HeadObjectRequest>) -> Result<Response<HeadObjectResponse>, Status> {
         let scope = self.scope(&request)?;
         let name = allowed(&scope, Wish::Read, request.into_inner().name)?;
-        match self.transport().size(&name).await.map_err(|error| status::of_transport(&error))? {
+        match self.transport().size(&name).await.map_err(|error| status::relayed(&error))? {
             Some(length) => Ok(Response::new(HeadObjectResponse { length })),
             None => Err(status::not_found("object", name.to_string())),
         }
@@ -101,7 +101,7 @@ impl ObjectService for Api {
         }
         let limit = u16::try_from(limit).unwrap_or(u16::MAX).clamp(1, 1000);
         let after = Some(after.as_str()).filter(|after| !after.is_empty());
-        let page = self.transport().list(&prefix, after, by_level, limit).await.map_err(|error| status::of_transport(&error))?;
+        let page = self.transport().list(&prefix, after, by_level, limit).await.map_err(|error| status::relayed(&error))?;
         let object = |(name, length): (Name, u64)| StoredObject { name: name.to_string(), length };
         Ok(Response::new(ListObjectsResponse {
             objects: page.objects.into_iter().map(object).collect(),

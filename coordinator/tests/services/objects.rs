@@ -143,3 +143,24 @@ async fn a_store_that_does_not_answer_leaves_a_creation_open() {
     world.memory.set_failing(false);
     relay.create(&name, b"x", b"x").await.expect("created");
 }
+
+/// Whoever asks says itself what for: `put X: put X: no answer` would be read twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_of_the_store_is_told_in_its_own_words() {
+    let world = World::new().await;
+    let served = world.serve().await;
+    let agent = Agent::open(served.channel.clone(), "web-0", 1).await.expect("a session");
+    let relay = Relay { channel: served.channel.clone(), token: Some(agent.welcome.grant.clone().expect("a grant").token) };
+    let name = Name::record(world.domain.keys.id, world.domain.keys.identity.lineage_id("web-0"), 1).to_string();
+    let folder = name.rsplit_once('/').expect("it is in a folder").0.to_owned() + "/";
+    world.memory.set_failing(true);
+    let said = [
+        relay.create(&name, b"x", b"x").await.expect_err("refused"),
+        relay.get(&name, 0, 0).await.expect_err("refused"),
+        relay.head(&name).await.expect_err("refused"),
+        relay.list(&folder, 1).await.expect_err("refused"),
+    ];
+    for status in said {
+        assert!(!status.message().is_empty() && !status.message().contains(&folder), "{}", status.message());
+    }
+}

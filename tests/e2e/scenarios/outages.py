@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What Holdfast stands on goes away: the store, the API server, a node's own services. Applications do not notice, and afterwards all is as before."""
 import time
+from itertools import pairwise
 
 import stage
-from app import LINES, log, ready_pods, restarts, workload, written
+from app import LINES, log, policy, ready_pods, restarts, workload, written
 from kube import CLUSTER_STATE, apply, cluster, condition, events, get, is_ready, kubectl, must, name_of, pods, say, until
 from reading import read, reader
 from scenario import scenario
-from streams import LABEL, behind, nothing_restarted, pair, replaced, until_caught_up
+from streams import LABEL, POLICY, behind, nothing_restarted, pair, replaced, until_caught_up
 
 SPACE = "outages"
 # how long the store is away
 AWAY = 45
+# agents reach a leader again so soon after the API server is back: it is elected, labelled and routed to within seconds, and they ask every five
+BACK = 15
 
 
 def told(about, reason, kind):
@@ -108,17 +111,32 @@ def until_written(found, more, seconds=60):
     until(f"each application has written {more} lines more", lambda: all(on_disk(pod) >= goal for pod, goal in goals), seconds)
 
 
+def pauses(store, away, back):
+    """For how long nothing was made durable of each lineage that has been written since the API server was back, as the store's disk has it."""
+    longest = []
+    for records in store.directory.glob(f"data/holdfast/{SPACE}/domains/*/lineages/*/log"):
+        times = sorted(record.stat().st_mtime for record in records.rglob("xl.meta"))
+        if times[-1] > back:
+            longest.append(max(later - before for before, later in pairwise(times) if later > away))
+    return longest
+
+
 @scenario(alone=True)
 def api_server_away(store):
-    """The API server is gone for 20 s, and a pod is deleted when Kubernetes is itself again: no agent restarts, and the successor has every line."""
-    # for a while there is no way to the leader, and agents ask for one every ten seconds or so
+    """The API server is gone for 20 s: checkpoints are made soon after. A pod is deleted then: no agent restarts, and the successor has every line."""
     found, lines = pair(SPACE, store, "patient", grace=40)
+    away = time.time()
     cluster("api-kill")
     try:
         # at five lines a second, or fewer where the machine is busy
         until_written(found, 20 * LINES)
     finally:
         cluster("api-start")
+    back = time.time()
+    until("both make checkpoints again", lambda: len(pauses(store, away, back)) == 2, 120)
+    paused = max(pauses(store, away, back))
+    say(f"          the API server was away for {back - away:.0f} s, and no checkpoint was made for {paused:.0f} s")
+    must(paused <= back - away + BACK, "agents had no leader for long")
     had = {name_of(pod): on_disk(pod) for pod in found}
     victim, other = found
     heir = replaced(SPACE, name_of(victim), "patient")
@@ -130,6 +148,30 @@ def api_server_away(store):
     must(pod["metadata"]["uid"] == other["metadata"]["uid"] and not restarts(pod), f"what restarted in the other pod: {restarts(pod)}")
     must(len(log(SPACE, name_of(other))) > had[name_of(other)], "the other has lost lines")
     kubectl("delete", "deployment", "-n", SPACE, "patient", "--wait=false")
+
+
+@scenario(alone=True)
+def leader_looks_lost(store):
+    """The leader's node is believed to be lost, and the leader goes on: who comes then reaches it, and nobody else leads."""
+    stage.namespace(SPACE, store, policies=[policy(POLICY)])
+    leads = until("there is a leader", stage.leader)
+    number = get("pod", leads, stage.SYSTEM)["spec"]["nodeName"].removeprefix("node")
+    holder = seat()
+    cluster("node-silence", number)
+    try:
+        until("the leader is believed to be gone", lambda: not is_ready(get("pod", leads, stage.SYSTEM)), 60)
+        apply(workload("Deployment", "newcomer", labels=LABEL), namespace=SPACE)
+        written(SPACE, name_of(ready_pods(SPACE, "newcomer", seconds=60)[0]), 5)
+        must(seat() == holder, f"{seat()} leads, and it was {holder}")
+    finally:
+        cluster("node-start", number)
+        kubectl("delete", "deployment", "-n", SPACE, "newcomer", "--ignore-not-found", "--wait=false")
+    kubectl("rollout", "status", "-n", stage.SYSTEM, "deployment/holdfast-coordinator", "--timeout=120s", seconds=150)
+
+
+def seat():
+    """Which process holds the leader's lease."""
+    return get("lease", "holdfast-coordinator", stage.SYSTEM)["spec"]["holderIdentity"]
 
 
 @scenario(alone=True)

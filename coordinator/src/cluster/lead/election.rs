@@ -53,17 +53,29 @@ pub(crate) struct Election {
     name: String,
     timing: Timing,
     seen: Option<(String, Monotonic)>,
+    /// When the lease was last read.
+    read: Monotonic,
+    /// It could not be read since.
+    blind: bool,
     renewed: Option<Monotonic>,
 }
 
 impl Election {
     /// A candidate that has seen nothing yet. Its name must be its own for ever, restarts included.
     pub(crate) const fn new(name: String, timing: Timing) -> Self {
-        Self { name, timing, seen: None, renewed: None }
+        Self { name, timing, seen: None, read: Monotonic(Duration::ZERO), blind: false, renewed: None }
+    }
+
+    /// The lease could not be read. Whoever leads could not renew it then, perhaps: that time does not count as its silence, and so the leader of before
+    /// an outage, whom everybody knows the way to, is the first to lead after it.
+    pub(crate) const fn missed(&mut self) {
+        self.blind = true;
     }
 
     /// What to do with the lease as it was read just now.
     pub(crate) fn read(&mut self, now: Monotonic, lease: &View) -> Wish {
+        let unseen = if std::mem::take(&mut self.blind) { now.since(self.read) } else { Duration::ZERO };
+        self.read = now;
         let holder = lease.holder.as_deref().filter(|holder| !holder.is_empty());
         if self.renewed.is_some() {
             // nobody takes it before our time is up; that it was taken away all the same is somebody's decision
@@ -77,8 +89,9 @@ impl Election {
             None => Wish::Take,
             // a write whose answer got lost
             Some(holder) if holder == self.name => Wish::Take,
-            Some(_) => match &self.seen {
+            Some(_) => match &mut self.seen {
                 Some((version, since)) if *version == lease.version => {
+                    *since = since.plus(unseen);
                     let patience = lease.duration.unwrap_or_default().max(self.timing.duration);
                     if now.since(*since) >= patience { Wish::Take } else { Wish::Leave }
                 }
@@ -159,6 +172,22 @@ mod tests {
         assert_eq!(me.read(at(0), &patient), Wish::Leave);
         assert_eq!(me.read(at(59_000), &patient), Wish::Leave);
         assert_eq!(me.read(at(60_000), &patient), Wish::Take);
+    }
+
+    #[test]
+    fn silence_counts_only_while_somebody_could_be_heard() {
+        let (mut before, mut other) = (Election::new("a".to_owned(), timing()), Election::new("b".to_owned(), timing()));
+        before.wrote(at(0));
+        assert_eq!(other.read(at(1000), &view("a", 1)), Wish::Leave);
+        assert_eq!(other.read(at(3000), &view("a", 1)), Wish::Leave);
+        other.missed();
+        other.missed();
+        before.resign();
+        // nobody could read it for 27 seconds
+        assert_eq!(other.read(at(30_000), &view("a", 1)), Wish::Leave);
+        assert_eq!(other.read(at(37_999), &view("a", 1)), Wish::Leave);
+        assert_eq!(other.read(at(38_000), &view("a", 1)), Wish::Take, "ten seconds of silence are two before and eight after");
+        assert_eq!(before.read(at(31_000), &view("a", 1)), Wish::Take, "its own is waited for by nobody");
     }
 
     proptest! {

@@ -58,6 +58,8 @@ pub(crate) struct Facts {
     pub(crate) sealed: Option<bool>,
     /// What was said of it last, by whoever led, knew of changes that were not durable.
     pub(crate) was_dirty: bool,
+    /// What the last agent that captured could not capture, whoever led then, in a sentence; empty: nothing.
+    pub(crate) unreadable: String,
     /// A pod bears its label and has not ended.
     pub(crate) has_pod: bool,
     /// How old the newest known checkpoint is, by the day's clock.
@@ -114,7 +116,7 @@ pub(crate) fn judge(now: Monotonic, facts: &Facts) -> Judgement {
             return say(Truth::False, waiting.reason, format!("pod {pod} waits for it: {}", waiting.message), None);
         }
         let (is, reason, message) = left(facts);
-        return say(is, reason, message.to_owned(), None);
+        return say(is, reason, message, None);
     }
     let silent = facts.heard.map(|heard| now.since(heard.at));
     let lag = match (facts.heard, silent) {
@@ -134,15 +136,20 @@ pub(crate) fn judge(now: Monotonic, facts: &Facts) -> Judgement {
 }
 
 /// What is said of a lineage that nobody writes.
-fn left(facts: &Facts) -> (Truth, &'static str, &'static str) {
+fn left(facts: &Facts) -> (Truth, &'static str, String) {
+    let text = str::to_owned;
     match facts.sealed {
         Some(false) if facts.is_dirty() => {
             let lost =
                 "its pod has gone before everything was durable; what is not in the newest checkpoint is on its volume, or lost";
-            (Truth::False, "Unsealed", lost)
+            (Truth::False, "Unsealed", text(lost))
         }
-        None if facts.is_dirty() => (Truth::Unknown, "NotRead", "its pod has gone, and its newest checkpoint was not read yet"),
-        _ => (Truth::True, "AtRest", "no pod writes it; its newest checkpoint is durable"),
+        None if facts.is_dirty() => {
+            (Truth::Unknown, "NotRead", text("its pod has gone, and its newest checkpoint was not read yet"))
+        }
+        // what is sealed lacks it, too
+        _ if !facts.unreadable.is_empty() => (Truth::False, "Unreadable", facts.unreadable.clone()),
+        _ => (Truth::True, "AtRest", text("no pod writes it; its newest checkpoint is durable")),
     }
 }
 

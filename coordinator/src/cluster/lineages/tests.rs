@@ -288,6 +288,40 @@ async fn what_an_agent_can_not_capture_is_told_until_it_can() {
     assert_eq!((&condition(&scene)["status"], scene.reason()), (&json!("True"), json!("Streaming")));
 }
 
+/// What its newest checkpoint lacks, it lacks without a pod, too.
+#[tokio::test]
+async fn what_could_not_be_captured_is_told_when_the_pod_has_gone() {
+    let mut scene = Scene::new().await;
+    let problem = v1::Problem { path: b"/data/key".to_vec().into(), what: "denied".to_owned() };
+    let seat = scene.sit().await;
+    seat.heard(v1::Live { problems: 1, problem: Some(problem), ..live(Phase::Streaming, 0) });
+    scene.sweep().await;
+    let said = scene.message();
+    scene.pods = HashMap::new();
+    drop(seat);
+    // whoever led then says so, and whoever leads next
+    for lineages in [std::mem::take(&mut scene.lineages), Lineages::default()] {
+        scene.lineages = lineages;
+        scene.let_it_write();
+        scene.sweep().await;
+        assert_eq!((scene.reason(), scene.message()), (json!("Unreadable"), said.clone()));
+    }
+    // an agent that captures nothing yet does not know better; one that does, does
+    for (phase, then) in [(Phase::Waiting, "Unreadable"), (Phase::Restoring, "Unreadable"), (Phase::Streaming, "AtRest")] {
+        let seat = scene.sit().await;
+        seat.heard(live(phase, 0));
+        scene.let_it_write();
+        scene.sweep().await;
+        drop(seat);
+        scene.let_it_write();
+        scene.sweep().await;
+        assert_eq!(scene.reason(), then, "{phase:?}");
+    }
+    let written = scene.server.writes();
+    let last = written.last().expect("it was written");
+    assert_eq!(last.body["status"].get("unreadable"), None, "what is applied without it has it no more");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_store_that_is_silent_keeps_no_status_back() {
     let mut scene = Scene::new().await;
