@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The `holdfast` program.
 
+mod allocator;
 mod cat;
 mod check;
 mod completions;
@@ -98,6 +99,9 @@ fn main() -> ExitCode {
         return exit::finish(kept.map_or_else(|error| Exit::failed(&error.into()), |()| Exit::ok()));
     }
     start_logging(cli.verbose);
+    if matches!(cli.command, Command::Run(_) | Command::Restore(_)) {
+        allocator::settle();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let result = match runtime {
         Ok(runtime) => runtime.block_on(Box::pin(command(cli.command, cli.verbose, &mut Output::new(cli.output)))),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The program that is run: signals go to it, its exit code comes back.
 
+use crate::allocator;
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
@@ -52,8 +53,11 @@ impl Child {
         for (passed, number) in PASSED {
             signals.push((passed, signal(SignalKind::from_raw(number)).context("listen to signals")?));
         }
-        let spawned = tokio::process::Command::new(program).args(arguments).spawn();
-        let process = spawned.with_context(|| format!("run {}", program.to_string_lossy()))?;
+        let mut command = tokio::process::Command::new(program);
+        for variable in allocator::own_variables() {
+            command.env_remove(variable);
+        }
+        let process = command.args(arguments).spawn().with_context(|| format!("run {}", program.to_string_lossy()))?;
         Ok(Self { process, signals })
     }
 

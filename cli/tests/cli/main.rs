@@ -7,6 +7,7 @@ mod checking;
 mod forgetting;
 mod kit;
 mod looking;
+mod memory;
 mod repositories;
 mod resting;
 mod restoring;
