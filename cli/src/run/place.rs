@@ -100,7 +100,7 @@ impl PlaceArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
+    use clap::{CommandFactory, FromArgMatches, Parser};
 
     #[derive(Debug, Parser)]
     struct Line {
@@ -111,7 +111,9 @@ mod tests {
     #[test]
     fn one_place_and_the_command_line_before_the_environment() {
         let which = |line: &[&str], env: &'static [(&str, &str)]| {
-            let place = Line::parse_from([&["x"], line].concat()).place;
+            let command = Line::command().mut_args(|arg| arg.env(None)); // whoever runs this may have a repository of their own
+            let found = command.get_matches_from([&["x"], line].concat());
+            let place = Line::from_arg_matches(&found).expect("a line that parses").place;
             let env = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
             place.which(env).map(|which| format!("{which:?}")).map_err(|usage| usage.0)
         };
