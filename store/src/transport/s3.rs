@@ -10,13 +10,14 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{ConfigBag, Credentials, Intercept, Region, RuntimeComponents, StalledStreamProtectionConfig};
+use aws_sdk_s3::config::{
+    ConfigBag, Credentials, Intercept, Region, RequestChecksumCalculation, ResponseChecksumValidation, RuntimeComponents,
+    StalledStreamProtectionConfig,
+};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use std::borrow::Cow;
@@ -118,6 +119,8 @@ impl S3 {
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts)
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired) // bodies are signed, see `Hashed`
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired) // what is read proves itself: it is sealed
             .force_path_style(options.path_style.unwrap_or(options.endpoint.is_some()));
         if let Some(endpoint) = &options.endpoint {
             config = config.endpoint_url(endpoint);
@@ -181,7 +184,8 @@ impl http_body::Body for Segments {
     }
 }
 
-/// Tells the signer the body's hash, so that it isn't computed twice.
+/// Tells the signer the body's hash, so that it isn't computed twice. Every store holds a body against the hash that was signed; a checksum header
+/// beside it would say the same, and have the store compute it once more.
 #[derive(Debug)]
 struct Hashed(String);
 
@@ -207,7 +211,6 @@ impl Transport for S3 {
         let request = self.client.put_object().bucket(&self.bucket).key(self.key(name.as_str()));
         let result = request
             .if_none_match("*")
-            .checksum_sha256(STANDARD.encode(body.sha256))
             .content_length(i64::try_from(body.bytes.len()).unwrap_or(i64::MAX))
             .body(ByteStream::new(SdkBody::from_body_1_x(Segments(body.bytes.clone()))))
             .customize()
