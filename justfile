@@ -27,6 +27,14 @@ bench *arguments:
     cargo build --release
     python3 bench/bench.py {{arguments}}
 
+# Simulated agents at one coordinator: the time of a snapshot of all, memory and processor time of those at rest
+fleet agents="10,100,1000,5000":
+    cargo test --release -p holdfast --test fleet -- --agents {{agents}}
+
+# Any second: a program counts for so many minutes, and is restored as it was at 50 random moments
+any-second minutes="5":
+    cargo test -p holdfast --test any_second -- --minutes {{minutes}}
+
 # See it work
 demo *arguments:
     cargo run --release -- demo {{arguments}}

@@ -4,6 +4,7 @@
 use crate::access::{Access, Gatekeeper};
 use crate::error::CoordinatorError;
 use crate::service::{Api, Offer, SERVICES};
+use crate::session::SESSIONS_MAX;
 use futures::{Stream, StreamExt, stream};
 use hyper_util::rt::TokioIo;
 use std::future::Future;
@@ -25,8 +26,8 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 
 /// What is under way when a server ends is waited for so long.
 const DRAIN: Duration = Duration::from_secs(10);
-/// Clients at once, and calls that have not been answered at once.
-const CONNECTIONS_MAX: usize = 4096;
+/// Clients at once, and calls that have not been answered at once. Each agent is a client: there is room for all sessions there can be, and others.
+const CONNECTIONS_MAX: usize = SESSIONS_MAX + 2048;
 const CALLS_MAX: usize = 1024;
 /// Streams of one connection.
 const STREAMS_MAX: u32 = 256;

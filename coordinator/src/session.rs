@@ -21,7 +21,7 @@ pub(crate) const REPORT_EVERY: Duration = Duration::from_secs(2);
 /// A session that says nothing for so long has ended.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Sessions at once.
-const SESSIONS_MAX: usize = 10_000;
+pub(crate) const SESSIONS_MAX: usize = 10_000;
 /// Flushes that one agent is asked for at once.
 const FLUSHES_MAX: usize = 16;
 /// Replaced instances that are remembered of a lineage.

@@ -48,6 +48,13 @@ impl Cut {
         let (sealed, is_sealed) = oneshot::channel();
         (Self { taken, word, sealed, thorough: true }, Grip { taken: is_taken, word: say, sealed: is_sealed })
     }
+
+    /// What has to be answered, for whoever takes an agent's place: that the state is taken hold of, and then, with the word that was heard, the
+    /// checkpoint that holds it.
+    #[must_use]
+    pub fn into_answers(self) -> (oneshot::Sender<()>, oneshot::Receiver<Word>, oneshot::Sender<Result<LastCheckpoint, String>>) {
+        (self.taken, self.word, self.sealed)
+    }
 }
 
 type Echo = Pin<Box<dyn Future<Output = bool> + Send>>;

@@ -100,6 +100,8 @@ impl Kit {
         let mut config = Config::new(directory.path().join("s3"), "key", "secret");
         config.buckets = vec!["bucket".to_owned()];
         config.durable = false;
+        // a coordinator with much to do opens hundreds, and a stranger is not to be feared here
+        config.limits.connections = 2048;
         config.faults = Some(script.clone());
         let server = runtime.block_on(Server::start(config)).expect("a server");
         Self { script, endpoint: server.endpoint(), directory, runtime, server: Some(server) }

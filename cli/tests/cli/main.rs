@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The program as people and scripts meet it: what it says, in both forms, and how it ends.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests")]
+#![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "helpers of tests")]
 
 mod checking;
+#[allow(dead_code, reason = "the benchmark of many agents uses the rest")]
+mod coordinator;
 mod forgetting;
+mod killed;
 mod kit;
+mod laggard;
 mod looking;
 mod memory;
 mod repositories;

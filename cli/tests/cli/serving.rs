@@ -1,33 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `holdfast coordinator`, and the other commands through it: without credentials of the store, without the passphrase.
 
+use crate::coordinator::Serving;
 use crate::kit::{Kit, Ran};
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
-
-struct Serving {
-    child: Child,
-    url: String,
-}
-
-impl Serving {
-    fn start(kit: &Kit) -> Self {
-        let token = kit.path("token");
-        let args = ["-o", "json", "coordinator", "--listen", "127.0.0.1:0", "--token-file", token.to_str().expect("text")];
-        let mut child = kit.command(&args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the program");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
-        let ready: serde_json::Value = serde_json::from_str(&line).expect("JSON");
-        Self { url: ready["listening"].as_str().expect("a URL").to_owned(), child }
-    }
-
-    /// Runs the program against it, knowing nothing but the token.
-    fn run(&self, kit: &Kit, args: &[&str]) -> Ran {
-        let mut command = kit.bare();
-        command.env("HOLDFAST_COORDINATOR", &self.url).env("HOLDFAST_TOKEN_FILE", kit.path("token"));
-        command.args(args).output().expect("the program").into()
-    }
-}
 
 #[test]
 fn everything_works_through_a_coordinator() {

@@ -30,7 +30,7 @@ pub(crate) use take::Terms;
 /// Snapshots of a page, by default and at most.
 const SNAPSHOTS: (usize, usize) = (50, 500);
 /// Members that are read at once.
-const READS: usize = 8;
+const READS: usize = 32;
 
 #[tonic::async_trait]
 impl SnapshotService for Api {

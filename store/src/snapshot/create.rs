@@ -49,7 +49,7 @@ pub struct Wanted {
 }
 
 /// Members that are pinned at once.
-const PINS_AT_ONCE: usize = 16;
+const PINS_AT_ONCE: usize = 64;
 
 /// What a creation came to.
 #[derive(Debug, Clone, PartialEq, Eq)]

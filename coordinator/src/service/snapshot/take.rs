@@ -8,21 +8,26 @@ use crate::status;
 use futures::{StreamExt, TryStreamExt, stream};
 use holdfast_core::barrier::{Refusal, Rest, Why};
 use holdfast_core::checkpoint::Quality;
-use holdfast_core::id::SnapshotId;
+use holdfast_core::id::{LineageId, SnapshotId};
 use holdfast_core::time::Timestamp;
 use holdfast_proto::problem::{Problem, Reason};
 use holdfast_proto::v1::{CreateSnapshotRequest, LineageRef, Snapshot};
 use holdfast_store::lineages;
+use holdfast_store::log::Log;
+use holdfast_store::seal::Domain;
 use holdfast_store::snapshot::{Consistency, Made, Proposal, Setting, Wanted};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use tonic::Status;
 
 /// Members of a snapshot.
 const MEMBERS_MAX: usize = 10_000;
-/// Lineages that are flushed, or looked up, at once: all that a machine of moderate size has.
+/// Lineages that are flushed, or whose checkpoints are read, at once: all that a machine of moderate size has.
 const FLUSHES: usize = 256;
+/// Lineages that are looked for at once.
+const LOOKUPS: usize = 64;
 /// Longest name, request id, and text of a label; and most labels.
 const NAME_MAX: usize = 128;
 const REQUEST_ID_MAX: usize = 64;
@@ -155,34 +160,40 @@ impl Api {
 
     /// The lineages that were selected, each once, in the order of their names.
     async fn selected(&self, request: &CreateSnapshotRequest) -> Result<Vec<Place>, Status> {
-        let mut places: BTreeMap<(String, String), Place> = BTreeMap::new();
-        let mut add = |place: Place| {
-            places.insert((place.names.domain.clone(), place.names.lineage.clone()), place);
+        let named = request.lineages.iter().enumerate();
+        let existing = |(index, names): (usize, &LineageRef)| {
+            let names = names.clone();
+            async move { self.shared.catalog.existing(Some(names), &format!("lineages[{index}]")).await }
         };
-        for (index, names) in request.lineages.iter().enumerate() {
-            add(self.shared.catalog.existing(Some(names.clone()), &format!("lineages[{index}]")).await?);
-        }
+        let mut found: Vec<Place> = stream::iter(named).map(existing).buffered(LOOKUPS).try_collect().await?;
         if request.lineages.is_empty() {
             for domain in self.domains(&request.domain).await? {
                 let all = u16::try_from(MEMBERS_MAX).unwrap_or(u16::MAX);
                 let ids =
                     lineages::lineages(self.shared.catalog.repository(), &domain, None, all).await.map_err(status::store)?;
-                for id in ids {
-                    let log =
-                        holdfast_store::log::Log::new(self.shared.catalog.repository().transport().clone(), domain.clone(), id);
-                    let head = log.head(0).await.map_err(status::store)?;
-                    if head > 0 {
-                        let lineage = log.read_body(head).await.map_err(status::store)?.name;
-                        add(Place { names: LineageRef { domain: domain.keys.name.clone(), lineage }, log });
-                    }
-                }
+                let place = |id| self.place_of(&domain, id);
+                let begun: Vec<Option<Place>> = stream::iter(ids).map(place).buffered(LOOKUPS).try_collect().await?;
+                found.extend(begun.into_iter().flatten());
             }
         }
+        let named = |place: Place| ((place.names.domain.clone(), place.names.lineage.clone()), place);
+        let places: BTreeMap<(String, String), Place> = found.into_iter().map(named).collect();
         match places.len() {
             0 => Err(status::because(Reason::NothingSelected, "no lineage is selected: there is none yet")),
             MEMBERS_MAX.. => Err(status::invalid("lineages", format!("are more than {MEMBERS_MAX}"))),
             _ => Ok(places.into_values().collect()),
         }
+    }
+
+    /// A lineage by its id, if it has a record: the newest has its name.
+    async fn place_of(&self, domain: &Arc<Domain>, id: LineageId) -> Result<Option<Place>, Status> {
+        let log = Log::new(self.shared.catalog.repository().transport().clone(), Arc::clone(domain), id);
+        let head = log.head(0).await.map_err(status::store)?;
+        if head == 0 {
+            return Ok(None);
+        }
+        let lineage = log.read_body(head).await.map_err(status::store)?.name;
+        Ok(Some(Place { names: LineageRef { domain: domain.keys.name.clone(), lineage }, log }))
     }
 
     /// A lineage's checkpoint: what it gave in the barrier; of a live one that was not in it what is flushed now, of others the newest.
