@@ -176,9 +176,11 @@ async fn one_that_comes_into_the_middle_of_a_barrier_is_in_the_next() {
             agent.say(Said::Barrier(barrier::answer(again, Answer::Prepared))).await;
         }
         tokio::join!(go_through(&mut one, &mut first, again), go_through(&mut two, &mut second, again));
+        // what it has said is heard for as long as it is there
+        two
     };
     let both = futures::future::join(create(&served.channel, named("both")), orders);
-    let (made, ()) = tokio::time::timeout(Duration::from_secs(30), both).await.expect("it comes to an end");
+    let (made, _two) = tokio::time::timeout(Duration::from_secs(30), both).await.expect("it comes to an end");
     let made = made.expect("a snapshot");
     assert_eq!(made.consistency(), Consistency::Frozen);
     assert!(made.members.len() == 2 && made.members.iter().all(|member| member.pause_ns.is_some()), "{made:?}");
