@@ -13,7 +13,7 @@ POLICY = "ledger"
 # what is sent is on the disk before it goes; what comes is written down as it comes. Both go on from what they find
 TELLER = """
 cd "$STATE"; touch log sent got
-busybox nc -ll -p 9000 -e /bin/busybox cat >> got &
+busybox nc -ll -p 9000 -e /bin/busybox sh -c 'cat >> got' &
 trap 'exit 0' TERM
 n=$(wc -l < sent)
 while :; do
