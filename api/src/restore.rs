@@ -9,6 +9,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// How the message of a plan begins whose restore would be refused.
+pub const WOULD_BE_REFUSED: &str = "nothing was done, and it would be refused";
+
 /// What to bring back, and where.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[kube(

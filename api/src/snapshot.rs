@@ -50,7 +50,9 @@ use serde::{Deserialize, Serialize};
 #[x_kube(
     validation = ("self == oldSelf", "a snapshot is taken once: create another StateSnapshot instead of changing this one"),
     validation = ("size(self.policies) > 0 || self.everything",
-        "nothing is selected: write policies: [<name of a StatePolicy>], or everything: true for the whole namespace")
+        "nothing is selected: write policies: [<name of a StatePolicy>], or everything: true for the whole namespace"),
+    validation = ("!self.namespaces.exists(name, name == '*') || size(self.namespaces) == 1",
+        "'*' stands for all namespaces: write namespaces: ['*'] alone, or names")
 )]
 pub struct StateSnapshotSpec {
     /// Every replica under these StatePolicies.
@@ -60,7 +62,8 @@ pub struct StateSnapshotSpec {
     /// Every protected replica of the namespaces.
     #[serde(default)]
     pub everything: bool,
-    /// In these namespaces. Left empty: this one. Whoever creates the snapshot must have the right to in each.
+    /// In these namespaces, or in all of the cluster: `['*']`. Left empty: this one. Others than its own are for StateSnapshots of Holdfast's own namespace
+    /// alone, and their StateRepositories must name one place.
     #[serde(default)]
     #[schemars(length(max = 64), inner(length(max = 63)))]
     pub namespaces: Vec<String>,

@@ -4,6 +4,7 @@
 mod allocator;
 mod cat;
 mod check;
+mod cluster;
 mod completions;
 mod connection;
 mod demo;
@@ -74,6 +75,8 @@ enum Command {
     Repo(repository::RepositoryArgs),
     /// Serve a repository to agents and to this program
     Coordinator(serve::CoordinatorArgs),
+    /// Bring workloads of a Kubernetes cluster back, and take snapshots of them, by their names there
+    Kube(cluster::KubeArgs),
     /// Say what is wrong with policies, and what they mean, without a cluster
     Policy(policy::PolicyArgs),
     /// Write completions for a shell
@@ -127,6 +130,7 @@ async fn command(command: Command, verbose: u8, out: &mut Output) -> anyhow::Res
         Command::Forget(args) => Box::pin(forget::run(args, out)).await,
         Command::Repo(args) => Box::pin(repository::run(args, out)).await,
         Command::Coordinator(args) => Box::pin(serve::run(args, out)).await,
+        Command::Kube(args) => Box::pin(cluster::run(args, out)).await,
         Command::Policy(args) => policy::run(args, out),
         Command::Completions(args) => completions::completions::<Cli>(&args, out),
         Command::Keeper => Ok(Exit::ok()),

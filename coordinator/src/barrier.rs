@@ -12,8 +12,7 @@ use holdfast_core::id::SnapshotId;
 use holdfast_proto::v1::SnapshotProgress;
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
@@ -31,9 +30,9 @@ pub(crate) type Underway = Arc<BTreeMap<SnapshotId, SnapshotProgress>>;
 #[derive(Debug)]
 pub(crate) struct Barriers {
     clock: Clock,
-    /// Greater than that of any coordinator before this one, as far as clocks tell: a member follows the greatest.
-    epoch: u64,
-    numbers: AtomicU64,
+    /// The last that its members were told of. Its epoch is greater than that of any coordinator before this one, as far as clocks tell: a member
+    /// follows the greatest.
+    last: std::sync::Mutex<BarrierId>,
     /// A member can be in one at a time.
     pub(crate) turn: Mutex<()>,
     progress: watch::Sender<Underway>,
@@ -67,7 +66,20 @@ pub(crate) struct Cut {
 impl Barriers {
     pub(crate) fn new(clock: Clock) -> Self {
         let epoch = u64::try_from(clock.now().nanos()).unwrap_or(0).max(1); // agents' own rests have none
-        Self { clock, epoch, numbers: AtomicU64::new(0), turn: Mutex::default(), progress: watch::Sender::default() }
+        let last = std::sync::Mutex::new(BarrierId { epoch, number: 0 });
+        Self { clock, last, turn: Mutex::default(), progress: watch::Sender::default() }
+    }
+
+    fn last(&self) -> MutexGuard<'_, BarrierId> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next barrier of members of several coordinators, each of whose turns the caller has: later than all of them know.
+    pub(crate) fn next<'a>(all: impl Iterator<Item = &'a Self> + Clone) -> BarrierId {
+        let last = all.clone().map(|barriers| *barriers.last()).max().unwrap_or_default();
+        let id = BarrierId { epoch: last.epoch, number: last.number + 1 };
+        all.for_each(|barriers| *barriers.last() = id);
+        id
     }
 
     /// What is under way, as it changes.
@@ -81,18 +93,18 @@ impl Barriers {
         Shown { barriers: self, id, progress }
     }
 
-    /// Brings those who are enlisted to one moment, and has `commit` make it visible.
+    /// Brings those who are enlisted to one moment, as the barrier of that id, and has `commit` make it visible.
     ///
     /// Not cancel-safe: dropped, it leaves each member to its own clock.
     pub(crate) async fn run<C, F: Future<Output = Result<C, C>>>(
         &self,
+        id: BarrierId,
         mut enlisted: Enlisted,
         within: Within,
         stop: &CancellationToken,
         shown: &mut Shown<'_>,
         commit: impl FnOnce(Cut) -> F,
     ) -> Ended<C> {
-        let id = BarrierId { epoch: self.epoch, number: self.numbers.fetch_add(1, Ordering::Relaxed) + 1 };
         let until = within.until;
         let left = until.saturating_duration_since(Instant::now());
         let limits = Limits { prepare: left / SEAL_SHARE, pause: within.pause.min(PAUSE), seal: left / SEAL_SHARE };
@@ -174,5 +186,23 @@ impl Drop for Shown<'_> {
         self.barriers
             .progress
             .send_if_modified(|all| all.contains_key(&self.id) && Arc::make_mut(all).remove(&self.id).is_some());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_barrier_of_several_coordinators_is_later_than_each_ones_and_so_is_what_follows() {
+        let clock = Clock::new();
+        let (one, two) = (Barriers::new(clock), Barriers::new(clock));
+        let of = |some: &[&Barriers]| Barriers::next(some.to_vec().into_iter());
+        let own = [of(&[&one]), of(&[&two]), of(&[&two])];
+        assert!(own.iter().all(|id| !id.is_own()), "an agent's own rests are smaller than any: {own:?}");
+        let both = of(&[&one, &two]);
+        assert!(own.iter().all(|id| *id < both), "{own:?} {both}");
+        let (after, later) = (of(&[&one]), of(&[&two]));
+        assert!(both < after && both < later, "members of it follow them: {both} {after} {later}");
     }
 }

@@ -40,9 +40,25 @@ impl Board {
         Self { snapshots: Snapshots::new(repository), only, clock, polled: Mutex::default(), known }
     }
 
-    /// Whether a snapshot is spoken of: all of it lies in the only domain, if there is one.
-    pub(crate) fn speaks_of(&self, snapshot: &Snapshot) -> bool {
+    /// Whether all of a snapshot is spoken of: none of it lies in other domains, if there is an only one.
+    pub(crate) fn has_all_of(&self, snapshot: &Snapshot) -> bool {
         self.only.is_none_or(|only| snapshot.members.iter().all(|member| member.domain == only))
+    }
+
+    /// What is spoken of a snapshot: its members of the only domain, if there is one, as if there were no others.
+    fn spoken_of(&self, snapshot: Arc<Snapshot>) -> Option<Arc<Snapshot>> {
+        if self.has_all_of(&snapshot) {
+            return Some(snapshot);
+        }
+        let mut part = Arc::unwrap_or_clone(snapshot);
+        part.members.retain(|member| Some(member.domain) == self.only);
+        (!part.members.is_empty()).then(|| Arc::new(part))
+    }
+
+    /// A snapshot as it stands in the register, whoever else's members it has.
+    pub(crate) async fn whole(&self, id: SnapshotId) -> Result<Option<Arc<Snapshot>>, Status> {
+        let found = self.snapshots.by_id(id).await.map_err(status::store)?;
+        Ok(found.map(|(snapshot, _)| snapshot))
     }
 
     /// The id of the snapshot that a request makes. What two domains call their requests is no business of each other's.
@@ -72,7 +88,7 @@ impl Board {
     /// One at a time: an older answer must not be told after a newer one.
     async fn read(&self, polled: &mut Option<Monotonic>) -> Result<Known, Status> {
         let listed = self.snapshots.list().await.map_err(status::store)?;
-        let spoken_of = listed.into_iter().filter(|snapshot| self.speaks_of(snapshot));
+        let spoken_of = listed.into_iter().filter_map(|snapshot| self.spoken_of(snapshot));
         let now: Known = Arc::new(spoken_of.map(|snapshot| (snapshot.number, snapshot)).collect());
         self.known.send_if_modified(|known| {
             let changed = known.keys().ne(now.keys());

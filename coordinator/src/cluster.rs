@@ -97,6 +97,10 @@ use tonic::service::Routes;
 /// that changes.
 pub type Holds = Arc<BTreeMap<(String, String), String>>;
 
+/// The snapshots that bring replicas to rest just now: by (namespace, StatePolicy), with a sentence for people (`SnapshotInProgress`). A pod that has not
+/// begun by then waits until they go on.
+pub type Rests = Arc<BTreeMap<(String, String), String>>;
+
 /// What a [`Cluster`] works with.
 #[derive(Clone)]
 pub struct ClusterConfig {
@@ -106,6 +110,8 @@ pub struct ClusterConfig {
     pub repositories: watch::Receiver<Repositories>,
     /// What keeps gates shut, by (namespace, StateLineage); nobody's: an empty map.
     pub holds: watch::Receiver<Holds>,
+    /// Whose replicas are being brought to rest.
+    pub rests: watch::Receiver<Rests>,
 }
 
 /// One slot of a workload and what is the matter with it: what status and Events are made from.

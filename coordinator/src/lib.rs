@@ -88,6 +88,14 @@ impl Coordinator {
         &self.shared
     }
 
+    /// What takes snapshots of the agents of several coordinators of one repository; `None` of none. The same coordinators must come in the same order:
+    /// whoever takes a snapshot of them waits for each one's turn, one after the other.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) fn across(coordinators: &[&Self]) -> Option<Self> {
+        let joined = coordinators.iter().map(|coordinator| Arc::clone(&coordinator.shared)).collect();
+        Some(Self { shared: Arc::new(Shared::across(joined)?), access: Access::Open })
+    }
+
     pub(crate) fn api(&self) -> Api {
         Api { shared: Arc::clone(&self.shared), stop: self.shared.stop.child_token() }
     }

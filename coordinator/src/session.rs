@@ -230,6 +230,11 @@ impl Table {
         protects.then_some(open.guest.instance)
     }
 
+    /// The process of a lineage's agent.
+    pub(crate) fn instance(&self, key: Key) -> Option<Instance> {
+        self.sessions.get(&key).map(|open| open.guest.instance)
+    }
+
     /// The session of a lineage's agent.
     pub(crate) fn session(&self, key: Key) -> Option<u64> {
         self.sessions.get(&key).map(|open| open.number)

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What all services of one coordinator share.
 
+#[cfg(feature = "kubernetes")]
+use crate::Access;
 use crate::Config;
 use crate::barrier::Barriers;
 use crate::board::Board;
-use crate::catalog::{Catalog, Found, Place};
+use crate::catalog::{Catalog, Found, Key, Place};
 use crate::clock::Clock;
 use crate::grant::{self, GrantId, Grants};
 use crate::page::Pages;
@@ -47,6 +49,8 @@ pub(crate) struct Shared {
     /// Work that goes on when its caller has gone: joined when the coordinator ends.
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
+    /// Coordinators of the same repository, each of a domain of its own, whose agents this one takes snapshots of.
+    joined: Vec<Arc<Shared>>,
     trees: Arc<Semaphore>,
     relay: Arc<Semaphore>,
 }
@@ -70,9 +74,35 @@ impl Shared {
             passes: crate::cluster::pass_key(&secret),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
+            joined: Vec::new(),
             trees: Arc::new(Semaphore::new(TREES_MAX)),
             relay: Arc::new(Semaphore::new(RELAY_MIB)),
         }
+    }
+
+    /// What takes snapshots across the domains of several coordinators of one repository. It ends with the first of them.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) fn across(joined: Vec<Arc<Self>>) -> Option<Self> {
+        let first = joined.first()?;
+        let repository = first.catalog.repository().clone();
+        let all = Self::new(Config { repository, owner: first.owner, access: Access::Open, domain: None });
+        // what is being taken is waited for with what the first one does
+        Some(Self { tasks: first.tasks.clone(), stop: first.stop.child_token(), joined, ..all })
+    }
+
+    /// This one, and those whose agents it takes snapshots of.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &Self> + Clone {
+        std::iter::once(self).chain(self.joined.iter().map(AsRef::as_ref))
+    }
+
+    /// Where sessions are: this one's own, and those of whom it takes snapshots.
+    pub(crate) fn desks(&self) -> Vec<Arc<Desk>> {
+        self.parts().map(|part| Arc::clone(&part.desk)).collect()
+    }
+
+    /// Where the session of a lineage's agent is.
+    pub(crate) fn desk_of(&self, key: Key) -> Option<&Arc<Desk>> {
+        self.parts().map(|part| &part.desk).find(|desk| desk.is_live(key))
     }
 
     /// A place among those who read trees; waits for one.

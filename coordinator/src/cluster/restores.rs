@@ -25,7 +25,7 @@ use super::watched::full_name;
 use super::{RepositoryKey, SlotView};
 use crate::Coordinator;
 use held::Held;
-use holdfast_api::restore::{RestorePhaseStatus, RestoredMember};
+use holdfast_api::restore::{RestorePhaseStatus, RestoredMember, WOULD_BE_REFUSED};
 use holdfast_api::{StateLineage, StateRestore, StateRestoreStatus};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, ListParams};
@@ -233,7 +233,7 @@ impl Context {
 
     async fn only_planned(&self, mut teller: Teller<'_>, planned: &Plan) -> Result<Action, kube::Error> {
         let message = match &planned.obstacle {
-            Some(why) => format!("nothing was done, and it would be refused ({}): {}", why.reason, why.message),
+            Some(why) => format!("{WOULD_BE_REFUSED} ({}): {}", why.reason, why.message),
             None => format!("nothing was done; it would bring back {}", planned.short),
         };
         let uid = teller.uid();

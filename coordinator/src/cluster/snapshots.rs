@@ -15,6 +15,7 @@ use super::once::{SUCCEEDED, Sees, see_to_all};
 use super::pauses::Pauses;
 use super::replicas::{self, Sight};
 use super::repositories::domain_of;
+use super::watched::full_name;
 use crate::Coordinator;
 use crate::service::snapshot::Terms;
 use holdfast_api::quantity::parse_duration;
@@ -29,18 +30,21 @@ use kube::runtime::controller::{Action, Controller};
 use kube::runtime::watcher;
 use kube::{Resource, ResourceExt};
 use select::{Replica, Selection};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 mod manifests;
+mod resting;
 mod schedule;
 mod select;
 mod tell;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use resting::Resting;
 
 /// Longest name in the repository, without what tells it from others of the same name.
 const NAME_MAX: usize = 100;
@@ -51,6 +55,8 @@ pub(crate) struct Context {
     /// Holdfast's own namespace.
     pub(crate) system: String,
     pub(crate) pauses: Pauses,
+    /// Whose gates are shut while it is taken.
+    pub(crate) resting: Resting,
 }
 
 /// Reconciles until `stop`. What is being taken then is waited for, or called off, by the repository's coordinator.
@@ -147,16 +153,17 @@ impl Context {
         pause: Duration,
     ) -> Result<Result<StateSnapshotStatus, Hindrance>, kube::Error> {
         let request_id = request_of(&teller.object.uid().unwrap_or_default());
+        let spans = self.spans(&teller.object);
         let before = teller.status().repository.and_then(|name| name.parse::<RepositoryKey>().ok());
         if let Some(key) = before {
             // whoever has written this may have taken it, too
-            let made = match self.coordinator(&key) {
+            let made = match self.reader(&key, spans) {
                 Ok(coordinator) => coordinator.api().made(&request_id).await.map_err(|status| hindrance(&status)),
                 Err(why) => Err(why),
             };
             match made {
                 Ok(None) => {}
-                Ok(Some(snapshot)) => return Ok(Ok(self.told(&snapshot, &key, teller.status()).await)),
+                Ok(Some(snapshot)) => return Ok(Ok(self.told(&snapshot, &key, spans, teller.status()).await)),
                 Err(why) => return Ok(Err(why)),
             }
         }
@@ -167,14 +174,11 @@ impl Context {
             Ok(selected) => selected,
             Err(why) => return Ok(Err(why)),
         };
-        let Selection { repository, replicas } = selection;
-        let Some(domain) = self.with.objects.repository(&repository).map(|object| domain_of(&object)) else {
-            return Ok(Err(Hindrance::passing("RepositoryNotReady", format!("there is no StateRepository {repository}"))));
-        };
-        let lineage = |replica: &Replica| LineageRef { domain: domain.clone(), lineage: replica.lineage.clone() };
+        let Some(repository) = selection.domains.keys().next().cloned() else { return Ok(Err(teller.standing())) };
+        let names = |replicas: &[Replica]| replicas.iter().map(|replica| selection.names(replica)).collect();
         let request = CreateSnapshotRequest {
             name: name_of(&teller.object),
-            lineages: replicas.iter().map(lineage).collect(),
+            lineages: names(&selection.replicas),
             labels: labels_of(&teller.object),
             request_id,
             // each member's quality is told
@@ -182,10 +186,11 @@ impl Context {
             ..CreateSnapshotRequest::default()
         };
         teller.announce(&repository).await?;
-        let terms = Terms { within: left, pause, rename: true, setting };
-        let taken = self.take(&coordinator, request, terms, teller).await;
+        let terms = Terms { within: left, pause, rename: true, setting, absent: names(&selection.absent) };
+        let whose = full_name(&teller.object);
+        let taken = self.take(&coordinator, request, terms, (teller, self.resting.of(&whose, &selection.policies))).await;
         Ok(match taken {
-            Ok(snapshot) => Ok(self.told(&snapshot, &repository, teller.status()).await),
+            Ok(snapshot) => Ok(self.told(&snapshot, &repository, spans, teller.status()).await),
             Err(status) => Err(hindrance(&status)),
         })
     }
@@ -196,7 +201,7 @@ impl Context {
         coordinator: &Coordinator,
         request: CreateSnapshotRequest,
         terms: Terms,
-        teller: &mut tell::Teller<'_>,
+        (teller, rest): (&mut tell::Teller<'_>, resting::Rest<'_>),
     ) -> Result<Snapshot, Status> {
         let id = coordinator.shared().board.id_of_request(&request.request_id);
         let mut underway = coordinator.shared().barriers.watch();
@@ -209,6 +214,7 @@ impl Context {
                 Ok(()) = underway.changed() => {
                     let phase = underway.borrow_and_update().get(&id).and_then(|progress| tell::phase(&progress.phase));
                     if let Some(phase) = phase {
+                        rest.is_in(phase);
                         teller.progress(phase).await;
                     }
                 }
@@ -234,13 +240,9 @@ impl Context {
             Err(why) => return Ok(Err(why)),
         };
         let wanted = replicas::wanted(&self.with.client, select::doubtful(&chosen, &sight)).await?;
-        let ready = || {
-            let mut selection = select::replicas(&chosen, &sight, &wanted)?;
-            let coordinator = self.coordinator(&selection.repository)?;
-            selection.replicas = present(selection.replicas, &coordinator)?;
-            Ok((selection, coordinator))
-        };
-        Ok(match ready() {
+        let selected =
+            select::replicas(&chosen, &sight, &wanted).and_then(|replicas| self.ready(replicas, chosen, self.spans(object)));
+        Ok(match selected {
             Ok((selection, coordinator)) => {
                 let setting = manifests::gather(&self.with.client, &selection, &sight).await?;
                 Ok((selection, setting, coordinator))
@@ -249,42 +251,114 @@ impl Context {
         })
     }
 
+    /// Those of the replicas that can be members now, and what takes a snapshot of them.
+    fn ready(
+        &self,
+        replicas: Vec<Replica>,
+        policies: BTreeSet<(String, String)>,
+        spans: bool,
+    ) -> Result<(Selection, Coordinator), Hindrance> {
+        let place = |key: &RepositoryKey| match spans {
+            true => Ok(place_of(&self.coordinator(key)?)),
+            // one that is not of several namespaces is seen by one of them alone
+            false => Ok(key.to_string()),
+        };
+        let mut coordinators = BTreeMap::new();
+        let mut domains = BTreeMap::new();
+        for key in select::one_place(&replicas, place)? {
+            let missing = || Hindrance::passing("RepositoryNotReady", format!("there is no StateRepository {key}"));
+            let object = self.with.objects.repository(&key).ok_or_else(missing)?;
+            domains.insert(key.clone(), domain_of(&object));
+            coordinators.insert(key.clone(), self.coordinator(&key)?);
+        }
+        let (replicas, absent) = present(replicas, &coordinators)?;
+        let all: Vec<&Coordinator> = coordinators.values().collect();
+        let coordinator = match all[..] {
+            [only] if !spans => Some(only.clone()),
+            _ => Coordinator::across(&all),
+        };
+        let none = || Hindrance::lasting("NothingSelected", "no replica is under these policies");
+        Ok((Selection { domains, policies, replicas, absent }, coordinator.ok_or_else(none)?))
+    }
+
+    /// Whether it may hold replicas of several namespaces.
+    fn spans(&self, object: &StateSnapshot) -> bool {
+        select::spans(&object.spec, &object.namespace().unwrap_or_default(), &self.system)
+    }
+
     fn coordinator(&self, key: &RepositoryKey) -> Result<Coordinator, Hindrance> {
         hindrance::coordinator(&self.with.repositories.borrow(), key)
     }
 
-    async fn told(&self, snapshot: &Snapshot, repository: &RepositoryKey, before: StateSnapshotStatus) -> StateSnapshotStatus {
-        let of = |name: &str| {
-            let is = |object: &StateLineage| object.spec.lineage == name && repository_of(object) == *repository;
-            self.with.objects.lineages.find(is).map_or_else(|| name.to_owned(), |object| object.name_any())
+    /// What reads of a snapshot whatever its object may ask for.
+    fn reader(&self, key: &RepositoryKey, spans: bool) -> Result<Coordinator, Hindrance> {
+        let coordinator = self.coordinator(key)?;
+        Ok(Coordinator::across(&[&coordinator]).filter(|_| spans).unwrap_or(coordinator))
+    }
+
+    async fn told(
+        &self,
+        snapshot: &Snapshot,
+        repository: &RepositoryKey,
+        spans: bool,
+        before: StateSnapshotStatus,
+    ) -> StateSnapshotStatus {
+        let of = |names: &LineageRef| {
+            let is =
+                |object: &StateLineage| object.spec.lineage == names.lineage && self.is_of(object, repository, &names.domain);
+            let found = self.with.objects.lineages.find(is);
+            let object = || Some((found.as_ref()?.namespace()?, found.as_ref()?.name_any()));
+            object().unwrap_or_else(|| (repository.namespace.clone(), names.lineage.clone()))
         };
-        let recorded = match self.coordinator(repository) {
-            Ok(coordinator) => coordinator.api().setting(&snapshot.id).await.ok(),
+        let recorded = match self.reader(repository, spans) {
+            Ok(coordinator) => coordinator.api().setting(&snapshot.id, &repository.namespace).await.ok(),
             Err(_) => None,
         };
         let status = tell::taken(snapshot, repository, &of, before);
         // what can't be read at this moment stands in the repository all the same
-        StateSnapshotStatus { recorded: recorded.iter().flat_map(tell::recorded).collect(), ..status }
+        StateSnapshotStatus { recorded: recorded.iter().flat_map(|setting| tell::recorded(setting, spans)).collect(), ..status }
+    }
+
+    /// Whether a StateLineage lies in a domain of the same repository as a StateRepository.
+    fn is_of(&self, object: &StateLineage, repository: &RepositoryKey, domain: &str) -> bool {
+        let key = repository_of(object);
+        if key == *repository {
+            return self.with.objects.repository(&key).is_some_and(|object| domain_of(&object) == domain);
+        }
+        let repositories = self.with.repositories.borrow();
+        let place = |key: &RepositoryKey| repositories.coordinator(key).ok().map(place_of);
+        place(&key).is_some()
+            && place(&key) == place(repository)
+            && self.with.objects.repository(&key).is_some_and(|object| domain_of(&object) == domain)
     }
 }
 
-/// Those that can be members now.
+/// Which repository a coordinator is of, however many StateRepositories name it.
+fn place_of(coordinator: &Coordinator) -> String {
+    coordinator.shared().catalog.repository().id().to_string()
+}
+
+/// Those that can be members now, and those that have nothing to give yet.
 ///
 /// # Errors
 /// If an application may be at work that nobody can bring to rest: without its agent only an older state of it could be had.
-fn present(replicas: Vec<Replica>, coordinator: &Coordinator) -> Result<Vec<Replica>, Hindrance> {
-    let seen = coordinator.seen();
-    let is_away = |replica: &&Replica| replica.runs.is_some() && !seen.contains_key(&replica.lineage);
+fn present(
+    replicas: Vec<Replica>,
+    coordinators: &BTreeMap<RepositoryKey, Coordinator>,
+) -> Result<(Vec<Replica>, Vec<Replica>), Hindrance> {
+    let seen: BTreeMap<&RepositoryKey, _> = coordinators.iter().map(|(key, coordinator)| (key, coordinator.seen())).collect();
+    let is_seen = |replica: &Replica| seen.get(&replica.repository).is_some_and(|seen| seen.contains_key(&replica.lineage));
+    let is_away = |replica: &&Replica| replica.runs.is_some() && !is_seen(replica);
     let away: Vec<&str> = replicas.iter().filter(is_away).filter_map(|replica| replica.runs.as_deref()).collect();
     if let Some(first) = away.first() {
         let message = format!("the agents of {} running pods are not connected, {first}'s among them", away.len());
         return Err(Hindrance::passing("AgentAway", message));
     }
-    let is_there = |replica: &Replica| replica.stored || seen.contains_key(&replica.lineage);
-    let there: Vec<Replica> = replicas.into_iter().filter(is_there).collect();
+    let is_there = |replica: &Replica| replica.stored || is_seen(replica);
+    let (there, absent): (Vec<Replica>, Vec<Replica>) = replicas.into_iter().partition(is_there);
     match there.is_empty() {
         true => Err(Hindrance::passing("NothingStored", "of no replica anything is durable yet")),
-        false => Ok(there),
+        false => Ok((there, absent)),
     }
 }
 

@@ -12,9 +12,10 @@ use super::pki::{AUTHORITY, Names, Now, Pki, Shown};
 use super::repositories::{self, open};
 use super::restores::{self, held::Held};
 use super::settings::Settings;
+use super::snapshots::Resting;
 use super::upgrade::{self, Upgrade};
 use super::watched::{Bell, follow};
-use super::{Cluster, ClusterConfig, Holds, Repositories, gates, probe, snapshots, sweep, verify};
+use super::{Cluster, ClusterConfig, Holds, Repositories, Rests, gates, probe, snapshots, sweep, verify};
 use crate::clock::Clock;
 use anyhow::Context;
 use holdfast_core::id::OwnerId;
@@ -82,8 +83,9 @@ pub(crate) async fn run(term: Term, stop: CancellationToken) -> anyhow::Result<(
     term.collect(leading.clone(), &mut tasks, &stop);
     let (held, holds) = watch::channel(Holds::default());
     let known = holds.clone();
+    let (resting, rests) = watch::channel(Rests::default());
     term.upgrade(leading.clone(), &holds, &mut tasks, &stop);
-    let cluster = Cluster::new(ClusterConfig { client: term.client.clone(), repositories: table, holds });
+    let cluster = Cluster::new(ClusterConfig { client: term.client.clone(), repositories: table, holds, rests });
     let (found, findings) = watch::channel(verify::Findings::default());
     let verifying = verify::run(leading.clone(), Duration::from_secs(term.settings.verify_seconds), found, stop.clone());
     watches.spawn(verifying);
@@ -96,7 +98,13 @@ pub(crate) async fn run(term: Term, stop: CancellationToken) -> anyhow::Result<(
         held: Held::new(held),
         pauses: Default::default(),
     };
-    control(leading, sweeping, restoring, &mut tasks, &stop);
+    let snapshots = snapshots::Context {
+        with: leading,
+        system: term.settings.namespace.clone(),
+        pauses: Default::default(),
+        resting: Resting::new(resting),
+    };
+    control(sweeping, snapshots, restoring, &mut tasks, &stop);
     let waiting = gates::tell(cluster.slots(), stores.pods.clone(), events);
     let ending = stop.clone();
     watches.spawn(async move {
@@ -196,14 +204,13 @@ impl Term {
 
 /// What looks at everything again and again, what takes snapshots, and what brings back.
 fn control(
-    leading: Leading,
     sweeping: impl Future<Output = ()> + Send + 'static,
+    snapshots: snapshots::Context,
     restoring: restores::Context,
     tasks: &mut JoinSet<anyhow::Result<()>>,
     stop: &CancellationToken,
 ) {
-    let context = snapshots::Context { with: leading, system: restoring.system.clone(), pauses: Default::default() };
-    spawn(tasks, snapshots::run(Arc::new(context), stop.clone()));
+    spawn(tasks, snapshots::run(Arc::new(snapshots), stop.clone()));
     spawn(tasks, restores::run(Arc::new(restoring), stop.clone()));
     until_stopped(tasks, stop, sweeping);
 }

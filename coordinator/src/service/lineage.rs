@@ -119,8 +119,9 @@ impl Api {
     /// Has the agent of a lineage flush, and says with which checkpoint it is durable.
     pub(super) async fn flush(&self, place: &Place, within: Duration) -> Result<u64, Status> {
         let name = place.text();
+        let desk = self.shared.desk_of(place.key()).unwrap_or(&self.shared.desk);
         let flush = tokio::select! {
-            flush = self.shared.desk.flush(place.key(), within) => flush,
+            flush = desk.flush(place.key(), within) => flush,
             () = self.stop.cancelled() => return Err(status::shutting_down()),
         };
         let refusal = match flush {

@@ -10,6 +10,7 @@ use crate::stream::{Answers, deadline, until};
 use crate::{convert, status};
 use futures::{StreamExt, stream};
 use holdfast_core::id::{DomainId, SnapshotId};
+use holdfast_proto::problem::Reason;
 use holdfast_proto::v1::snapshot_service_server::SnapshotService;
 use holdfast_proto::v1::watch_snapshots_response::Kind;
 use holdfast_proto::v1::{
@@ -171,6 +172,11 @@ impl Api {
 
     /// Deletes a snapshot; whoever asked for it may go away meanwhile. `false`: there never was one.
     async fn deleted(&self, id: SnapshotId) -> Result<bool, Status> {
+        let board = &self.shared.board;
+        if board.whole(id).await?.is_some_and(|snapshot| !board.has_all_of(&snapshot)) {
+            let message = "the snapshot has members of other namespaces, too: only who has the whole repository deletes it, with holdfast snapshot delete";
+            return Err(status::about(Reason::Forbidden, message, "snapshot", id.to_string()));
+        }
         let api = self.clone();
         let task = self.shared.tasks.spawn(async move {
             let deleted = api.shared.board.snapshots.delete(id).await.map_err(status::store);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The shell of the sessions' table: carries what it says to connections and to those who wait.
 
-use super::enlisted::{Enlisted, Told};
+use super::enlisted::Told;
 use super::{Action, Event, Guest, Instance, Outcome, Table};
 use crate::catalog::Key;
 use crate::clock::Clock;
@@ -10,7 +10,7 @@ use holdfast_core::barrier::{Answer, BarrierId, Order};
 use holdfast_core::time::Monotonic;
 use holdfast_proto::problem::{Problem, Reason};
 use holdfast_proto::v1;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -43,6 +43,8 @@ struct Inner {
 #[derive(Debug)]
 struct Listening {
     members: BTreeMap<Key, Instance>,
+    /// Lineages that belong to it and have no agent that takes part, with the process of one that was there: another comes into the middle of it.
+    others: BTreeMap<Key, Option<Instance>>,
     told: mpsc::Sender<(Key, Told)>,
 }
 
@@ -50,6 +52,19 @@ impl Listening {
     /// A queue that is full belongs to a barrier that has ended: it has room for all that its members may say.
     fn tell(&self, key: Key, told: Told) {
         if self.members.contains_key(&key) {
+            self.told.try_send((key, told)).ok();
+        }
+    }
+
+    /// An agent has opened a session.
+    fn came(&self, key: Key, instance: Instance) {
+        let (told, known) = match (self.members.get(&key), self.others.get(&key)) {
+            (Some(member), _) if *member == instance => (Told::Back, true),
+            (Some(_), _) => (Told::Another, true),
+            (None, Some(before)) => (Told::Another, *before != Some(instance)),
+            (None, None) => return,
+        };
+        if known {
             self.told.try_send((key, told)).ok();
         }
     }
@@ -105,8 +120,7 @@ impl Desk {
         inner.wires.insert(session, sender);
         inner.perform(actions);
         if let Some(listening) = &inner.barrier {
-            let same = listening.members.get(&key) == Some(&instance);
-            listening.tell(key, if same { Told::Back } else { Told::Another });
+            listening.came(key, instance);
         }
         Ok(Seat { desk: Arc::clone(self), key, session, wires })
     }
@@ -136,14 +150,14 @@ impl Desk {
         }
     }
 
-    /// Takes those lineages' agents that can take part into a barrier. What was enlisted before hears no more.
-    pub(crate) fn enlist(self: &Arc<Self>, keys: impl Iterator<Item = Key>) -> Enlisted {
+    /// Takes those of some lineages' agents that are here, and can take part, into a barrier that hears of them and of those who come.
+    pub(super) fn enlist(&self, keys: &BTreeSet<Key>, told: &mpsc::Sender<(Key, Told)>) -> BTreeSet<Key> {
         let mut inner = self.inner();
-        let members: BTreeMap<Key, Instance> = keys.filter_map(|key| Some((key, inner.table.member(key)?))).collect();
-        let (told, heard) = mpsc::channel(Enlisted::queue(members.len()));
-        let keys = members.keys().copied().collect();
-        inner.barrier = Some(Listening { members, told });
-        Enlisted::new(Arc::clone(self), keys, heard)
+        let members: BTreeMap<Key, Instance> = keys.iter().filter_map(|key| Some((*key, inner.table.member(*key)?))).collect();
+        let taken: BTreeSet<Key> = members.keys().copied().collect();
+        let others = (keys - &taken).into_iter().map(|key| (key, inner.table.instance(key))).collect();
+        inner.barrier = Some(Listening { members, others, told: told.clone() });
+        taken
     }
 
     /// Nobody listens any more.

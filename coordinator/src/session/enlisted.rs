@@ -15,7 +15,7 @@ pub(crate) enum Told {
     Answer(BarrierId, Answer),
     /// It has opened its session anew.
     Back,
-    /// Another process is there in its place.
+    /// Another process is there in its place, or one is there now that was not.
     Another,
     /// Its session has ended: it goes on, if it was at rest.
     Gone,
@@ -24,19 +24,18 @@ pub(crate) enum Told {
 /// Members; dropped, nobody listens to them any more.
 #[derive(Debug)]
 pub(crate) struct Enlisted {
-    desk: Arc<Desk>,
+    desks: Vec<Arc<Desk>>,
     members: BTreeSet<Key>,
     heard: mpsc::Receiver<(Key, Told)>,
 }
 
 impl Enlisted {
-    pub(super) const fn new(desk: Arc<Desk>, members: BTreeSet<Key>, heard: mpsc::Receiver<(Key, Told)>) -> Self {
-        Self { desk, members, heard }
-    }
-
-    /// What so many members may say before it is heard: some answers to each of the orders, and a few for sessions that come and go.
-    pub(super) const fn queue(members: usize) -> usize {
-        64 + members * 16
+    /// Takes the agents of some lineages that can take part into a barrier, wherever each has its session. Of one that has none it is told should it come.
+    /// What was enlisted before hears no more.
+    pub(crate) fn of(desks: Vec<Arc<Desk>>, keys: &BTreeSet<Key>) -> Self {
+        let (told, heard) = mpsc::channel(queue(keys.len()));
+        let members = desks.iter().flat_map(|desk| desk.enlist(keys, &told)).collect();
+        Self { desks, members, heard }
     }
 
     pub(crate) const fn members(&self) -> &BTreeSet<Key> {
@@ -44,7 +43,9 @@ impl Enlisted {
     }
 
     pub(crate) fn tell(&self, member: Key, id: BarrierId, order: Order) {
-        self.desk.order(member, id, order);
+        for desk in &self.desks {
+            desk.order(member, id, order);
+        }
     }
 
     /// The next thing that is heard of a member. Cancel-safe.
@@ -59,6 +60,11 @@ impl Enlisted {
 
 impl Drop for Enlisted {
     fn drop(&mut self) {
-        self.desk.dismiss();
+        self.desks.iter().for_each(|desk| desk.dismiss());
     }
+}
+
+/// What so many members may say before it is heard: some answers to each of the orders, and a few for sessions that come and go.
+const fn queue(members: usize) -> usize {
+    64 + members * 16
 }

@@ -4,7 +4,7 @@
 use crate::kit::World;
 use crate::kube_kit::{ApiServer, Key};
 use holdfast_coordinator::cluster::{
-    Cluster, ClusterConfig, Holds, Repositories, RepositoryKey, RepositoryState, SlotView, WaitingFor,
+    Cluster, ClusterConfig, Holds, Repositories, RepositoryKey, RepositoryState, Rests, SlotView, WaitingFor,
 };
 use holdfast_coordinator::{Access, Config, Coordinator};
 use holdfast_core::id::OwnerId;
@@ -44,6 +44,7 @@ pub struct Lab {
     pub law: Arc<Law>,
     pub repositories: watch::Sender<Repositories>,
     pub holds: watch::Sender<Holds>,
+    pub rests: watch::Sender<Rests>,
     pub served: Served,
 }
 
@@ -56,8 +57,14 @@ pub struct Served {
 }
 
 impl Served {
-    async fn start(api: &ApiServer, repositories: &watch::Sender<Repositories>, holds: &watch::Sender<Holds>) -> Self {
-        let config = ClusterConfig { client: api.client(), repositories: repositories.subscribe(), holds: holds.subscribe() };
+    async fn start(
+        api: &ApiServer,
+        repositories: &watch::Sender<Repositories>,
+        holds: &watch::Sender<Holds>,
+        rests: &watch::Sender<Rests>,
+    ) -> Self {
+        let (repositories, holds, rests) = (repositories.subscribe(), holds.subscribe(), rests.subscribe());
+        let config = ClusterConfig { client: api.client(), repositories, holds, rests };
         let cluster = Cluster::new(config);
         let slots = cluster.slots();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -96,18 +103,18 @@ impl Lab {
         let table =
             [(RepositoryKey::new("shop", "default"), state("default")), (RepositoryKey::new("other", "default"), state("other"))];
         let repositories = watch::Sender::new(table.into_iter().collect());
-        let holds = watch::Sender::new(Holds::default());
+        let (holds, rests) = (watch::Sender::new(Holds::default()), watch::Sender::new(Rests::default()));
         for namespace in ["shop", "other"] {
             policy(&api, namespace, "web", "Replica");
         }
         node(&api, "node-a", true);
-        let served = Served::start(&api, &repositories, &holds).await;
-        Self { world, api, law, repositories, holds, served }
+        let served = Served::start(&api, &repositories, &holds, &rests).await;
+        Self { world, api, law, repositories, holds, rests, served }
     }
 
     /// Another leader: the one before is gone.
     pub async fn elect(&mut self) {
-        let next = Served::start(&self.api, &self.repositories, &self.holds).await;
+        let next = Served::start(&self.api, &self.repositories, &self.holds, &self.rests).await;
         std::mem::replace(&mut self.served, next).end().await;
     }
 

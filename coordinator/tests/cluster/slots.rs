@@ -157,6 +157,24 @@ async fn what_is_missing_is_said_and_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_comes_into_the_middle_of_a_snapshot() {
+    let lab = Lab::new().await;
+    let web = |namespace: &str| ((namespace.to_owned(), "web".to_owned()), "StateSnapshot shop/nightly".to_owned());
+    lab.rests.send_replace(Arc::new(BTreeMap::from([web("shop")])));
+    lab.pod("shop", "web-0", "w0", Some(("StatefulSet", "web")), serde_json::json!({ "status": { "phase": "Pending" } }));
+    // an agent whose application is at work comes back to it
+    lab.member("shop", "web-1", "w1");
+    lab.pod("other", "web-0", "o0", Some(("StatefulSet", "web")), serde_json::json!({ "status": { "phase": "Pending" } }));
+    lab.hello("shop", "web-1", "w1").await.welcomed().await;
+    lab.hello("other", "web-0", "o0").await.welcomed().await;
+    let mut agent = lab.hello("shop", "web-0", "w0").await;
+    assert_eq!(agent.waits_for("SnapshotInProgress").await, "StateSnapshot shop/nightly");
+    assert!(!lab.warns("SnapshotInProgress", "nightly").await, "it ends with the barrier");
+    lab.rests.send_replace(Arc::default());
+    assert_eq!(agent.welcomed().await.lineage(), "default:statefulset/web/0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_silent_is_not_taken_for_a_silent_coordinator() {
     let lab = Lab::new().await;
     lab.world.memory.set_silent(true);

@@ -41,9 +41,14 @@ async fn check(port: u16, trusted: &str) -> Result<(), String> {
 }
 
 fn cluster() -> Cluster {
-    let (repositories, holds) = (watch::Sender::default(), watch::Sender::default());
+    let (repositories, holds, rests) = (watch::Sender::default(), watch::Sender::default(), watch::Sender::default());
     let client = ApiServer::default().client();
-    Cluster::new(ClusterConfig { client, repositories: repositories.subscribe(), holds: holds.subscribe() })
+    Cluster::new(ClusterConfig {
+        client,
+        repositories: repositories.subscribe(),
+        holds: holds.subscribe(),
+        rests: rests.subscribe(),
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]

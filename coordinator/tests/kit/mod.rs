@@ -232,11 +232,16 @@ impl Agent {
 
     /// As [`open`](Self::open), and whether it follows the orders of barriers.
     pub async fn open_as(channel: Channel, lineage: &str, instance: u8, barriers: bool) -> Result<Self, Status> {
+        Self::open_in(channel, names(lineage), instance, barriers).await
+    }
+
+    /// As [`open_as`](Self::open_as), in any domain.
+    pub async fn open_in(channel: Channel, lineage: LineageRef, instance: u8, barriers: bool) -> Result<Self, Status> {
         let (out, events) = mpsc::channel(16);
         let hello = v1::Hello {
             protocol: holdfast_proto::AGENT_PROTOCOL,
             agent_version: "0.1.0".to_owned(),
-            lineage: Some(names(lineage)),
+            lineage: Some(lineage),
             holder: format!("agent {instance}"),
             instance: vec![instance; 16].into(),
             resume: String::new(),

@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Snapshots: all or nothing, once, and seen by those who watch.
 
-use crate::kit::{Agent, World, names, reason};
+use crate::kit::{Agent, World, Writer, names, reason};
+use holdfast_core::barrier::{Answer, BarrierId, Order, Rest};
 use holdfast_core::checkpoint::Quality;
+use holdfast_proto::barrier;
 use holdfast_proto::problem::{Problem, Reason};
+use holdfast_proto::v1::lineage_service_client::LineageServiceClient;
+use holdfast_proto::v1::session_request::Event as Said;
+use holdfast_proto::v1::session_response::Command;
 use holdfast_proto::v1::snapshot_service_client::SnapshotServiceClient;
 use holdfast_proto::v1::watch_snapshots_response::Kind;
 use holdfast_proto::v1::{
-    CreateSnapshotRequest, DeleteSnapshotRequest, GetSnapshotRequest, ListSnapshotsRequest, Snapshot, WatchSnapshotsRequest,
-    WatchSnapshotsResponse,
+    Consistency, CreateSnapshotRequest, DeleteSnapshotRequest, GetLineageRequest, GetSnapshotRequest, ListSnapshotsRequest,
+    Phase, Snapshot, WatchSnapshotsRequest, WatchSnapshotsResponse,
 };
 use std::time::Duration;
 use tonic::transport::Channel;
@@ -95,6 +100,90 @@ async fn one_that_can_not_be_a_member_fails_the_whole() {
     drop(agent);
     let empty = CreateSnapshotRequest { domain: "nothing".to_owned(), ..CreateSnapshotRequest::default() };
     assert_eq!(reason(create(&served.channel, empty).await), Reason::NothingSelected);
+}
+
+/// The next order of a barrier that an agent hears.
+async fn order(agent: &mut Agent) -> (BarrierId, Order) {
+    loop {
+        let said = agent.commands.message().await.expect("a session").expect("a command").command;
+        if let Some(Command::Barrier(order)) = said {
+            return barrier::order_of(order).expect("an order");
+        }
+    }
+}
+
+/// Waits until an agent has said that its application is at work.
+async fn until_at_work(channel: &Channel, lineage: &str) {
+    let asking = async {
+        loop {
+            let request = GetLineageRequest { lineage: Some(names(lineage)) };
+            let found = LineageServiceClient::new(channel.clone()).get_lineage(request).await.expect("a lineage").into_inner();
+            if found.live.is_some_and(|live| live.phase() == Phase::Streaming) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), asking).await.expect("it comes to that");
+}
+
+/// Follows the orders of one barrier after its preparation.
+async fn go_through(agent: &mut Agent, writer: &mut Writer, id: BarrierId) {
+    loop {
+        let answers = match order(agent).await {
+            (_, Order::Freeze { .. }) => vec![Answer::Frozen(Rest::Frozen)],
+            (_, Order::Cut) => vec![Answer::Cut],
+            (_, Order::Thaw) => {
+                let sequence = writer.checkpoint().await.sequence;
+                vec![Answer::Thawed(Duration::from_millis(1)), Answer::Sealed(sequence)]
+            }
+            (_, Order::Prepare) => continue,
+        };
+        let is_last = answers.len() > 1;
+        for answer in answers {
+            agent.say(Said::Barrier(barrier::answer(id, answer))).await;
+        }
+        if is_last {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_comes_into_the_middle_of_a_barrier_is_in_the_next() {
+    let world = World::new().await;
+    let (mut first, mut second) = (world.writer("web-0").await, world.writer("web-1").await);
+    first.checkpoint().await;
+    second.checkpoint().await;
+    let served = world.serve().await;
+    let open = |lineage: &'static str, instance: u8| Agent::open_as(served.channel.clone(), lineage, instance, true);
+    let mut one = open("web-0", 1).await.expect("a session");
+    one.report(0).await;
+    until_at_work(&served.channel, "web-0").await;
+    let orders = async {
+        let (broken, prepare) = order(&mut one).await;
+        assert_eq!(prepare, Order::Prepare);
+        // its application begins: what it says from now on may be in the other's state, and its own state is an older one
+        let mut two = open("web-1", 2).await.expect("a session");
+        two.report(0).await;
+        assert_eq!(order(&mut one).await, (broken, Order::Thaw), "it is given up");
+        until_at_work(&served.channel, "web-1").await;
+        one.say(Said::Barrier(barrier::answer(broken, Answer::Thawed(Duration::ZERO)))).await;
+        let (again, prepare) = order(&mut one).await;
+        assert!(again > broken && prepare == Order::Prepare, "{again} {prepare:?}");
+        assert_eq!(order(&mut two).await, (again, Order::Prepare), "it is a member of the next one");
+        for agent in [&one, &two] {
+            agent.say(Said::Barrier(barrier::answer(again, Answer::Prepared))).await;
+        }
+        tokio::join!(go_through(&mut one, &mut first, again), go_through(&mut two, &mut second, again));
+        // what it has said is heard for as long as it is there
+        two
+    };
+    let both = futures::future::join(create(&served.channel, named("both")), orders);
+    let (made, _two) = tokio::time::timeout(Duration::from_secs(30), both).await.expect("it comes to an end");
+    let made = made.expect("a snapshot");
+    assert_eq!(made.consistency(), Consistency::Frozen);
+    assert!(made.members.len() == 2 && made.members.iter().all(|member| member.pause_ns.is_some()), "{made:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

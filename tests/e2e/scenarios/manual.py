@@ -9,7 +9,8 @@ from pathlib import Path
 
 import stage
 from app import ready_pods, workload
-from kube import CLUSTER, ROOT, Unmet, apply, kubectl, must, say
+from kube import CLUSTER, CLUSTER_STATE, ROOT, Unmet, apply, kubectl, must, say
+from program import built
 from scenario import scenario
 
 SPACE = "notes"
@@ -31,8 +32,9 @@ def follow(commands, store):
         typed = Path(directory) / "kubectl"
         typed.write_text(f'#!/bin/sh\nexec "{CLUSTER}" kubectl "$@"\n')
         typed.chmod(0o755)
+        (Path(directory) / "holdfast").symlink_to(built())
         known = {"AWS_ACCESS_KEY_ID": store.user, "AWS_SECRET_ACCESS_KEY": store.secret, "HOLDFAST_PASSPHRASE": "as the manual says",
-                 "BUCKET": "holdfast", "S3_ENDPOINT": stage.S3, "PATH": f"{directory}:{os.environ['PATH']}"}
+                 "BUCKET": "holdfast", "S3_ENDPOINT": stage.S3, "KUBECONFIG": str(CLUSTER_STATE / "admin.kubeconfig"), "PATH": f"{directory}:{os.environ['PATH']}"}
         # no registry has the images
         commands = commands.replace("-k deploy/", f"-k {stage.KUSTOMIZATION}")
         words = ["bash", "-euo", "pipefail", "-c", commands]

@@ -116,6 +116,15 @@ impl Context {
             let snapshot = coordinator.shared().board.find(id, "snapshot").await.map_err(|status| hindrance(&status))?;
             Ok(Taken { key, coordinator, snapshot })
         };
+        let namespaces: BTreeSet<&str> = status.members.iter().map(|member| member.namespace.as_str()).collect();
+        if namespaces.len() > 1 {
+            let (namespaces, stored) = (Vec::from_iter(namespaces), status.snapshot_name.as_deref().unwrap_or(id));
+            let message = format!(
+                "snapshot {name:?} holds replicas of the namespaces {}: create a StateRestore in each that is to go back, with source: {{snapshot: {stored}}}",
+                listed(&namespaces)
+            );
+            return Ok(Err(Hindrance::lasting("SeveralNamespaces", message)));
+        }
         Ok(known.await)
     }
 
@@ -164,7 +173,7 @@ impl Context {
         let is_member = |object: &StateLineage| choices.iter().any(|choice| choice.object.uid() == object.uid());
         let strangers = objects.iter().filter(|object| policies.contains(object.spec.policy.as_str()) && !is_member(object));
         left.extend(strangers.map(|object| (object.name_any(), "it is not in the snapshot".to_owned())));
-        let images = match coordinator.api().setting(&snapshot.id.to_string()).await {
+        let images = match coordinator.api().setting(&snapshot.id.to_string(), &key.namespace).await {
             Ok(setting) => setting.images,
             Err(status) => return Ok(Err(hindrance(&status))),
         };

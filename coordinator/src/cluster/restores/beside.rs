@@ -79,7 +79,7 @@ impl Context {
             Ok(source) => source,
             Err(why) => return Ok(Err(why)),
         };
-        let setting = match source.coordinator.api().setting(&source.snapshot.id.to_string()).await {
+        let setting = match source.coordinator.api().setting(&source.snapshot.id.to_string(), &source.key.namespace).await {
             Ok(setting) => setting,
             Err(status) => return Ok(Err(aim::hindrance(&status))),
         };

@@ -146,8 +146,13 @@ impl Shop {
             request_id: "then".to_owned(),
             ..CreateSnapshotRequest::default()
         };
-        let terms =
-            Terms { within: Duration::from_secs(30), pause: Duration::from_secs(1), rename: false, setting: Setting::default() };
+        let terms = Terms {
+            within: Duration::from_secs(30),
+            pause: Duration::from_secs(1),
+            rename: false,
+            setting: Setting::default(),
+            absent: Vec::new(),
+        };
         let snapshot = self.coordinator.api().taken(request, terms).await.expect("a snapshot");
         let mut taken = object("StateSnapshot", "then", json!({ "policies": ["web"] }));
         taken["status"] = json!({ "snapshotId": snapshot.id, "repository": "shop/default" });

@@ -9,7 +9,7 @@ use super::preflight::Checked;
 use super::records::{Records, Slip, WriteError};
 use crate::clock::Clock;
 use crate::cluster::table::Unready;
-use crate::cluster::{ClusterConfig, Holds, Repositories, RepositoryKey, SlotView, WaitingFor};
+use crate::cluster::{ClusterConfig, Holds, Repositories, RepositoryKey, Rests, SlotView, WaitingFor};
 use crate::status;
 use futures::StreamExt;
 use holdfast_core::slot::{Action, Event, Pod, PodId, Slot, Wish, Workload};
@@ -52,6 +52,7 @@ pub(super) struct Actor {
     pub(super) clock: Clock,
     pub(super) repositories: watch::Receiver<Repositories>,
     pub(super) holds: watch::Receiver<Holds>,
+    pub(super) rests: watch::Receiver<Rests>,
     pub(super) told: watch::Sender<Arc<Vec<SlotView>>>,
     pub(super) client: kube::Client,
     pub(super) writer: Records,
@@ -80,6 +81,7 @@ impl Actor {
             clock: Clock::new(),
             repositories: config.repositories,
             holds: config.holds,
+            rests: config.rests,
             told,
             writer: Records::new(config.client.clone()),
             client: config.client,
@@ -104,7 +106,7 @@ impl Actor {
         let mut sights = look(&self.client);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut repositories, mut holds) = (self.repositories.clone(), self.holds.clone());
+        let (mut repositories, mut holds, mut rests) = (self.repositories.clone(), self.holds.clone(), self.rests.clone());
         loop {
             tokio::select! {
                 Some(sight) = sights.next() => self.see(sight),
@@ -115,6 +117,7 @@ impl Actor {
                 Some(done) = self.work.join_next() => self.done(done.unwrap_or(Done::Nothing)),
                 Ok(()) = repositories.changed() => self.go_on(),
                 Ok(()) = holds.changed() => self.go_on(),
+                Ok(()) = rests.changed() => self.go_on(),
                 _ = tick.tick() => self.tick(),
             }
         }

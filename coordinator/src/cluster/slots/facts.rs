@@ -49,6 +49,8 @@ pub(super) struct PodFacts {
     /// The StateLineage that it had, by its label.
     pub(super) label: Option<String>,
     pub(super) life: Life,
+    /// Its gate has opened: its application may be at work.
+    pub(super) has_begun: bool,
     pub(super) node: Option<String>,
     pub(super) patience: Duration,
 }
@@ -76,11 +78,12 @@ impl PodFacts {
             (_, Some(_)) => Life::Ending,
             _ => Life::Alive,
         };
+        let has_begun = phase == Some("Running");
         let grace = spec.and_then(|spec| spec.termination_grace_period_seconds);
         let grace = Duration::from_secs(grace.map_or(GRACE_SECONDS, |grace| u64::try_from(grace).unwrap_or(0)));
         let label = pod.labels().get(LINEAGE).cloned();
         let workload = WorkloadKey { namespace, kind, name: of };
-        Some(Self { name, workload, policy, wish, label, life, node, patience: grace.min(PATIENCE_MAX) + SILENCE })
+        Some(Self { name, workload, policy, wish, label, life, has_begun, node, patience: grace.min(PATIENCE_MAX) + SILENCE })
     }
 
     /// Whoever owns it now, it stays with the workload whose slot it has: a controller that lets a pod go, or is deleted without it, ends no writer.

@@ -2,7 +2,7 @@
 //! Connections of pods' agents: what each waits for, what it is told.
 
 use super::actor::{Actor, Done, pod_is_gone};
-use super::facts::{Named, RecordFacts, WorkloadKey};
+use super::facts::{Named, PodFacts, RecordFacts, WorkloadKey};
 use super::foreign;
 use super::preflight::{self, Checked};
 use super::{Ask, News, Said, Speech};
@@ -175,15 +175,15 @@ impl Actor {
         let name = facts.workload.lineage(&slot);
         let of: Named = (facts.workload.namespace.clone(), name.object());
         let Some(record) = self.records.get(&of).cloned() else { return };
-        let hold = self.holds.borrow().get(&of).cloned();
+        let shut = self.shut(&of, facts);
         let repository = self.repository(&RepositoryKey::new(&of.0, &record.repository));
         let taken = repository.as_ref().ok().and_then(|coordinator| self.taken(&of, &record, coordinator));
         let now = self.clock.monotonic();
         let (connection, pod, instance, node) = (guest.connection, guest.pod.clone(), guest.instance, facts.node.clone());
         let Some(guest) = self.guests.get_mut(uid) else { return };
         self.changed = true;
-        match (hold, taken, repository) {
-            (Some(why), ..) => guest.wait(WaitingFor::normal("RestoreInProgress", why)),
+        match (shut, taken, repository) {
+            (Some(why), ..) => guest.wait(why),
             (None, Some(why), _) => {
                 guest.stage = Stage::Troubled(now.plus(AGAIN_AFTER));
                 guest.wait(WaitingFor::warning("LineageTaken", why));
@@ -199,6 +199,17 @@ impl Actor {
                 });
             }
         }
+    }
+
+    /// Why a gate is shut whatever its lineage: a restore goes on, or the replicas of its policy are being brought to rest, and one that began now would
+    /// come into the middle of that.
+    fn shut(&self, of: &Named, pod: &PodFacts) -> Option<WaitingFor> {
+        let restore = self.holds.borrow().get(of).cloned().map(|why| WaitingFor::normal("RestoreInProgress", why));
+        restore.or_else(|| {
+            // an agent that comes back to its application is a member, and must hear so
+            let snapshot = self.rests.borrow().get(&(of.0.clone(), pod.policy.clone())).filter(|_| !pod.has_begun).cloned();
+            snapshot.map(|why| WaitingFor::normal("SnapshotInProgress", why))
+        })
     }
 
     /// Another namespace's replica that has this very history, where two StateRepositories are one place and one domain: both would write it, and each
@@ -229,16 +240,18 @@ impl Actor {
         let again = self.clock.monotonic().plus(AGAIN_AFTER);
         let current =
             |guest: &&mut Guest| guest.connection == connection && guest.slot.as_ref() == Some(slot) && guest.is_checking();
-        let of = self.pods.get(uid).map(|facts| (facts.workload.namespace.clone(), facts.workload.lineage(slot).object()));
-        let hold = of.and_then(|of| self.holds.borrow().get(&of).cloned());
+        let shut = self.pods.get(uid).and_then(|facts| {
+            let of = (facts.workload.namespace.clone(), facts.workload.lineage(slot).object());
+            self.shut(&of, facts)
+        });
         let Some(guest) = self.guests.get_mut(uid).filter(current) else { return };
         match outcome {
-            // its gate was shut while it was looked at
-            Checked::Clear { .. } if hold.is_some() => {
-                guest.stage = Stage::Waiting;
-                guest.wait(WaitingFor::normal("RestoreInProgress", hold.unwrap_or_default()));
-            }
             Checked::Clear { assigned, choice } => {
+                // its gate was shut while it was looked at
+                if let Some(why) = shut {
+                    guest.stage = Stage::Waiting;
+                    return guest.wait(why);
+                }
                 guest.carried = choice.filter(|_| assigned.start != Start::Unspecified);
                 (guest.stage, guest.waiting) = (Stage::Begun, None);
                 guest.say(Speech::Begin(*assigned));

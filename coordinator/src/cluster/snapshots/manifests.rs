@@ -2,7 +2,8 @@
 //! What a snapshot's replicas ran as: their workloads, the ConfigMaps and claims that these name, the policies, and the images' digests. Of Secrets
 //! and service accounts the names only.
 
-use super::select::Selection;
+use super::select::{Replica, Selection};
+use crate::catalog;
 use crate::cluster::replicas::{Sight, Workload, workload};
 use holdfast_api::{StatePolicy, labels};
 use holdfast_store::snapshot::{Image, Manifest, Setting};
@@ -38,25 +39,31 @@ const ADDED_NOTES: [&str; 4] =
 /// An object that something names: kind and name.
 type Named = (&'static str, String);
 
+/// An object that something of a namespace names.
+type NamedIn = (String, &'static str, String);
+
 /// Reads what the replicas of a selection run as.
 ///
 /// # Errors
 /// If the API server fails. What is named and not there is left out.
 pub(super) async fn gather(client: &Client, selection: &Selection, sight: &Sight) -> Result<Setting, kube::Error> {
-    let namespace = &selection.repository.namespace;
     let (pods, workloads) = concerned(selection, sight);
     let mut manifests = Vec::new();
-    let mut named: BTreeSet<Named> = pods.iter().filter_map(|pod| pod.spec.as_ref()).flat_map(named_by).collect();
-    for (_, kind, name) in &workloads {
+    let within = |namespace: &str, spec: &PodSpec| -> Vec<NamedIn> {
+        named_by(spec).into_iter().map(|(kind, name)| (namespace.to_owned(), kind, name)).collect()
+    };
+    let of_pod = |pod: &&Arc<Pod>| Some(within(&pod.namespace().unwrap_or_default(), pod.spec.as_ref()?));
+    let mut named: BTreeSet<NamedIn> = pods.iter().filter_map(of_pod).flatten().collect();
+    for (namespace, kind, name) in &workloads {
         let Some(kind) = resource(kind) else { continue };
         if let Some(found) = read(client, &kind, namespace, name).await? {
             let template = found.pointer("/spec/template/spec").or_else(|| found.pointer("/spec/jobTemplate/spec/template/spec"));
             let template = template.and_then(|template| serde_json::from_value::<PodSpec>(template.clone()).ok());
-            named.extend(template.iter().flat_map(named_by));
+            named.extend(template.iter().flat_map(|template| within(namespace, template)));
             manifests.push(manifest(&kind, namespace, name, Some(found)));
         }
     }
-    for (kind, name) in named.iter().take(OBJECTS_MAX) {
+    for (namespace, kind, name) in named.iter().take(OBJECTS_MAX) {
         let Some(resource) = resource(kind) else { continue };
         let found = match *kind {
             "ConfigMap" | "PersistentVolumeClaim" => match read(client, &resource, namespace, name).await? {
@@ -70,7 +77,8 @@ pub(super) async fn gather(client: &Client, selection: &Selection, sight: &Sight
     for policy in policies(&pods, sight) {
         let object = serde_json::to_value(&*policy).map_err(kube::Error::SerdeError)?;
         let kind = ApiResource::erase::<StatePolicy>(&());
-        manifests.push(manifest(&kind, namespace, &policy.name_any(), Some(stripped(object))));
+        let namespace = policy.namespace().unwrap_or_default();
+        manifests.push(manifest(&kind, &namespace, &policy.name_any(), Some(stripped(object))));
     }
     shorten(&mut manifests);
     Ok(Setting { manifests, images: images(&pods, selection) })
@@ -95,7 +103,9 @@ fn policies(pods: &[&Arc<Pod>], sight: &Sight) -> Vec<Arc<StatePolicy>> {
         pods.iter().filter_map(|pod| Some((pod.namespace(), pod.labels().get(labels::POLICY)?))).collect();
     let is_borne =
         |policy: &&Arc<StatePolicy>| borne.iter().any(|(of, name)| *of == policy.namespace() && **name == policy.name_any());
-    sight.policies.iter().filter(is_borne).cloned().collect()
+    let mut found: Vec<_> = sight.policies.iter().filter(is_borne).cloned().collect();
+    found.sort_by_key(|policy| (policy.namespace(), policy.name_any()));
+    found
 }
 
 /// The kinds that are read, or named. What an operator makes of its own kinds is the operator's to make again.
@@ -193,16 +203,23 @@ fn named_by(spec: &PodSpec) -> Vec<Named> {
 
 /// What the containers of each replica ran, as the node resolved it.
 fn images(pods: &[&Arc<Pod>], selection: &Selection) -> Vec<Image> {
-    let lineages: BTreeMap<&str, &str> =
-        selection.replicas.iter().map(|replica| (replica.object.as_str(), replica.lineage.as_str())).collect();
+    // where a name may be that of another domain's member, too, the domain stands before it
+    let name = |replica: &Replica| match selection.spans_domains() {
+        true => catalog::text(&selection.names(replica)),
+        false => replica.lineage.clone(),
+    };
+    let lineages: BTreeMap<(&str, &str), String> =
+        selection.replicas.iter().map(|replica| ((replica.namespace.as_str(), replica.object.as_str()), name(replica))).collect();
     let mut images = Vec::new();
     for pod in pods {
-        let Some(lineage) = pod.labels().get(labels::LINEAGE).and_then(|object| lineages.get(object.as_str())) else { continue };
+        let namespace = pod.namespace().unwrap_or_default();
+        let object = pod.labels().get(labels::LINEAGE);
+        let Some(lineage) = object.and_then(|object| lineages.get(&(namespace.as_str(), object.as_str()))) else { continue };
         let status = pod.status.as_ref();
         let all = status.and_then(|status| status.container_statuses.as_ref()).into_iter().flatten();
         let known = all.filter(|container| !container.image_id.is_empty());
         images.extend(known.map(|container| Image {
-            lineage: (*lineage).to_owned(),
+            lineage: lineage.clone(),
             container: container.name.clone(),
             image: container.image.clone(),
             digest: container.image_id.clone(),

@@ -6,6 +6,7 @@ use crate::cluster::audit::guard::{Guard, guard, policy};
 use crate::cluster::hindrance::{Hindrance, listed};
 use crate::cluster::replicas::{Sight, Workload, bearers, is_wanted, runs, workload};
 use holdfast_api::StateSnapshotSpec;
+use holdfast_proto::v1::LineageRef;
 use kube::ResourceExt;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Replica {
     pub(super) namespace: String,
+    /// The StateRepository that it is in.
+    pub(super) repository: RepositoryKey,
     /// The StateLineage.
     pub(super) object: String,
     /// Its name in the repository.
@@ -23,30 +26,86 @@ pub(super) struct Replica {
     pub(super) stored: bool,
 }
 
-/// Replicas of one repository, by (namespace, StateLineage).
+/// The replicas of a snapshot. All of them lie in one repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Selection {
-    pub(super) repository: RepositoryKey,
+    /// The StateRepositories by which it is known, and the domain of each.
+    pub(super) domains: BTreeMap<RepositoryKey, String>,
+    /// The policies whose replicas they are, by (namespace, name).
+    pub(super) policies: BTreeSet<(String, String)>,
     pub(super) replicas: Vec<Replica>,
+    /// They belong to it, and have nothing to give yet.
+    pub(super) absent: Vec<Replica>,
+}
+
+impl Selection {
+    /// What a replica is called in the repository.
+    pub(super) fn names(&self, replica: &Replica) -> LineageRef {
+        let domain = self.domains.get(&replica.repository).cloned().unwrap_or_default();
+        LineageRef { domain, lineage: replica.lineage.clone() }
+    }
+
+    /// Whether a replica's name may be another one's, too.
+    pub(super) fn spans_domains(&self) -> bool {
+        self.domains.values().collect::<BTreeSet<_>>().len() > 1
+    }
+}
+
+/// In place of namespaces' names: all of them.
+const ALL: &str = "*";
+
+/// Namespaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Namespaces {
+    /// These.
+    Named(BTreeSet<String>),
+    /// Whatever has anything that is protected.
+    All,
+}
+
+impl Namespaces {
+    fn has(&self, namespace: &str) -> bool {
+        match self {
+            Self::Named(names) => names.contains(namespace),
+            Self::All => true,
+        }
+    }
+
+    fn in_words(&self) -> String {
+        match self {
+            Self::Named(names) => listed(&names.iter().map(String::as_str).collect::<Vec<_>>()),
+            Self::All => "any namespace".to_owned(),
+        }
+    }
+}
+
+/// Whether it may hold replicas of several namespaces, and so of several domains.
+pub(super) fn spans(spec: &StateSnapshotSpec, own: &str, system: &str) -> bool {
+    own == system && !spec.namespaces.is_empty()
 }
 
 /// The namespaces that are meant.
 ///
 /// # Errors
 /// If they are not for whoever made the object: the rights in one namespace say nothing of others'.
-pub(super) fn namespaces(spec: &StateSnapshotSpec, own: &str, system: &str) -> Result<BTreeSet<String>, Hindrance> {
+pub(super) fn namespaces(spec: &StateSnapshotSpec, own: &str, system: &str) -> Result<Namespaces, Hindrance> {
     let asked: BTreeSet<String> = spec.namespaces.iter().cloned().collect();
     if asked.is_empty() {
-        return Ok(BTreeSet::from([own.to_owned()]));
+        return Ok(Namespaces::Named(BTreeSet::from([own.to_owned()])));
     }
     let others: Vec<&str> = asked.iter().map(String::as_str).filter(|namespace| *namespace != own).collect();
     if others.is_empty() || own == system {
-        return Ok(asked);
+        return Ok(if asked.contains(ALL) { Namespaces::All } else { Namespaces::Named(asked) });
     }
-    let message = format!(
-        "namespaces {} are others than its own: only a StateSnapshot of namespace {system:?} may hold them; leave out `namespaces`, or create it there",
-        listed(&others)
-    );
+    let message = match asked.contains(ALL) {
+        true => format!(
+            "only a StateSnapshot of namespace {system:?} may hold the whole cluster; leave out `namespaces`, or create it there"
+        ),
+        false => format!(
+            "namespaces {} are others than its own: only a StateSnapshot of namespace {system:?} may hold them; leave out `namespaces`, or create it there",
+            listed(&others)
+        ),
+    };
     Err(Hindrance::lasting("NamespaceRefused", message))
 }
 
@@ -56,12 +115,12 @@ pub(super) fn namespaces(spec: &StateSnapshotSpec, own: &str, system: &str) -> R
 /// If one is nowhere.
 pub(super) fn policies(
     spec: &StateSnapshotSpec,
-    namespaces: &BTreeSet<String>,
+    namespaces: &Namespaces,
     sight: &Sight,
 ) -> Result<BTreeSet<(String, String)>, Hindrance> {
     let named = sight.policies.iter().map(|policy| (policy.namespace().unwrap_or_default(), policy.name_any()));
     let mut there: BTreeSet<(String, String)> =
-        named.filter(|(namespace, name)| namespaces.contains(namespace) && spec.policies.contains(name)).collect();
+        named.filter(|(namespace, name)| namespaces.has(namespace) && spec.policies.contains(name)).collect();
     let missing = spec.policies.iter().map(String::as_str).filter(|name| !there.iter().any(|(_, known)| known == name));
     let missing: Vec<&str> = missing.collect();
     if spec.everything {
@@ -69,13 +128,13 @@ pub(super) fn policies(
         let of_pods =
             sight.pods.iter().filter_map(|pod| Some((pod.namespace().unwrap_or_default(), policy(&pod.metadata)?.to_owned())));
         let of_lineages = sight.lineages.iter().map(|of| (of.namespace().unwrap_or_default(), of.spec.policy.clone()));
-        there.extend(of_pods.chain(of_lineages).filter(|(namespace, _)| namespaces.contains(namespace)));
+        there.extend(of_pods.chain(of_lineages).filter(|(namespace, _)| namespaces.has(namespace)));
         return Ok(there);
     }
     if missing.is_empty() {
         return Ok(there);
     }
-    let message = format!("there is no StatePolicy {} in {}: create it", listed(&missing), listed(&texts(namespaces)));
+    let message = format!("there is no StatePolicy {} in {}: create it", listed(&missing), namespaces.in_words());
     Err(Hindrance::passing("PolicyNotFound", message))
 }
 
@@ -90,20 +149,20 @@ pub(super) fn doubtful(chosen: &BTreeSet<(String, String)>, sight: &Sight) -> BT
     absent.map(|lineage| workload(lineage)).collect()
 }
 
-/// The replicas that are meant.
+/// The replicas that are meant, in the order of (StateRepository, StateLineage).
 ///
 /// `wanted` says how many replicas a workload is to have; those that are not in it are gone.
 ///
 /// # Errors
-/// If there is none, one is not protected, or they lie in several repositories.
+/// If there is none, or one is not protected.
 pub(super) fn replicas(
     chosen: &BTreeSet<(String, String)>,
     sight: &Sight,
     wanted: &BTreeMap<Workload, i32>,
-) -> Result<Selection, Hindrance> {
+) -> Result<Vec<Replica>, Hindrance> {
     unprotected(chosen, sight)?;
     let bearers = bearers(sight);
-    let mut found: BTreeMap<RepositoryKey, Vec<Replica>> = BTreeMap::new();
+    let mut found = Vec::new();
     for lineage in &sight.lineages {
         let (namespace, object) = (lineage.namespace().unwrap_or_default(), lineage.name_any());
         let pod = bearers.get(&(namespace.clone(), object.clone()));
@@ -111,34 +170,45 @@ pub(super) fn replicas(
         if !chosen.contains(&(namespace.clone(), under.to_owned())) || !(pod.is_some() || is_wanted(lineage, wanted)) {
             continue;
         }
-        let replica = Replica {
+        found.push(Replica {
+            repository: RepositoryKey::new(namespace.clone(), lineage.spec.repository.clone()),
             object,
             lineage: lineage.spec.lineage.clone(),
             runs: pod.filter(|pod| runs(pod)).map(|pod| pod.name_any()),
             stored: lineage.status.as_ref().is_some_and(|status| status.checkpoint.is_some()),
-            namespace: namespace.clone(),
-        };
-        found.entry(RepositoryKey::new(namespace, lineage.spec.repository.clone())).or_default().push(replica);
+            namespace,
+        });
     }
-    let several: Vec<String> = found.keys().map(ToString::to_string).collect();
-    match found.pop_first() {
-        None => Err(Hindrance::lasting(
+    if found.is_empty() {
+        return Err(Hindrance::lasting(
             "NothingSelected",
             "no replica is under these policies: label a workload holdfast.dev/policy=NAME first, and wait for its StateLineages",
-        )),
-        Some((repository, mut replicas)) if found.is_empty() => {
-            replicas.sort_by(|one, two| (&one.namespace, &one.object).cmp(&(&two.namespace, &two.object)));
-            Ok(Selection { repository, replicas })
-        }
-        Some(_) => {
-            let names: Vec<&str> = several.iter().map(String::as_str).collect();
-            let message = format!(
-                "the replicas lie in several repositories ({}), and a snapshot becomes visible in one: create a StateSnapshot for each",
-                listed(&names)
-            );
-            Err(Hindrance::lasting("SeveralRepositories", message))
-        }
+        ));
     }
+    found.sort_by(|one, two| (&one.repository, &one.object).cmp(&(&two.repository, &two.object)));
+    Ok(found)
+}
+
+/// The StateRepositories of replicas, which must be one repository: `place` says which each one is.
+///
+/// # Errors
+/// If they are several, or one is not known.
+pub(super) fn one_place<P: PartialEq>(
+    replicas: &[Replica],
+    place: impl Fn(&RepositoryKey) -> Result<P, Hindrance>,
+) -> Result<Vec<RepositoryKey>, Hindrance> {
+    let keys: BTreeSet<&RepositoryKey> = replicas.iter().map(|replica| &replica.repository).collect();
+    let places = keys.iter().map(|key| place(key)).collect::<Result<Vec<P>, Hindrance>>()?;
+    if places.windows(2).all(|two| two[0] == two[1]) {
+        return Ok(keys.into_iter().cloned().collect());
+    }
+    let names: Vec<String> = keys.iter().map(ToString::to_string).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let message = format!(
+        "the replicas lie in several repositories ({}), and a snapshot becomes visible in one: create a StateSnapshot for each",
+        listed(&names)
+    );
+    Err(Hindrance::lasting("SeveralRepositories", message))
 }
 
 /// The pods that run without an agent would be missing in it, and nobody would notice before a restore.
@@ -162,10 +232,6 @@ fn unprotected(chosen: &BTreeSet<(String, String)>, sight: &Sight) -> Result<(),
         listed(&names)
     );
     Err(Hindrance::lasting("Unprotected", message))
-}
-
-fn texts(names: &BTreeSet<String>) -> Vec<&str> {
-    names.iter().map(String::as_str).collect()
 }
 
 #[cfg(test)]
@@ -210,8 +276,8 @@ mod tests {
         names.iter().map(|name| ("shop".to_owned(), (*name).to_owned())).collect()
     }
 
-    fn objects(selection: Result<Selection, Hindrance>) -> Vec<(String, bool)> {
-        selection.expect("selected").replicas.into_iter().map(|replica| (replica.object, replica.runs.is_some())).collect()
+    fn objects(selection: Result<Vec<Replica>, Hindrance>) -> Vec<(String, bool)> {
+        selection.expect("selected").into_iter().map(|replica| (replica.object, replica.runs.is_some())).collect()
     }
 
     #[test]
@@ -221,19 +287,28 @@ mod tests {
             namespaces_of(&spec, own)
         };
         fn namespaces_of(spec: &StateSnapshotSpec, own: &str) -> Result<Vec<String>, &'static str> {
-            namespaces(spec, own, "holdfast-system").map(|found| found.into_iter().collect()).map_err(|why| why.reason)
+            let found = namespaces(spec, own, "holdfast-system").map_err(|why| why.reason)?;
+            Ok(match found {
+                Namespaces::Named(names) => names.into_iter().collect(),
+                Namespaces::All => vec!["all".to_owned()],
+            })
         }
         assert_eq!(asked(json!([]), "shop"), Ok(vec!["shop".to_owned()]));
         assert_eq!(asked(json!(["shop"]), "shop"), Ok(vec!["shop".to_owned()]));
         assert_eq!(asked(json!(["shop", "bank"]), "shop"), Err("NamespaceRefused"));
         assert_eq!(asked(json!(["bank"]), "shop"), Err("NamespaceRefused"), "one other is one too many");
         assert_eq!(asked(json!(["shop", "bank"]), "holdfast-system"), Ok(vec!["bank".to_owned(), "shop".to_owned()]));
+        assert_eq!(asked(json!(["*"]), "holdfast-system"), Ok(vec!["all".to_owned()]));
+        assert_eq!(asked(json!(["*"]), "shop"), Err("NamespaceRefused"));
+        let whole = spec(json!({ "everything": true, "namespaces": ["*"] }));
+        let refused = namespaces(&whole, "shop", "holdfast-system").expect_err("it is not ours");
+        assert!(refused.message.contains("the whole cluster") && refused.message.contains("holdfast-system"), "{refused:?}");
     }
 
     #[test]
     fn a_policy_that_is_nowhere_is_waited_for() {
         let sight = Sight { policies: vec![policy_of("shop", "web"), policy_of("bank", "db")], ..Sight::default() };
-        let shop = BTreeSet::from(["shop".to_owned()]);
+        let shop = Namespaces::Named(BTreeSet::from(["shop".to_owned()]));
         let found = |text: Value| policies(&spec(text), &shop, &sight);
         assert_eq!(found(json!({ "policies": ["web"] })), Ok(chosen(&["web"])));
         assert_eq!(found(json!({ "everything": true })), Ok(chosen(&[])), "nobody bears one");
@@ -244,6 +319,8 @@ mod tests {
         };
         let everything = policies(&spec(json!({ "everything": true })), &shop, &sight);
         assert_eq!(everything, Ok(chosen(&["web", "gone"])), "another namespace's is none, and a deleted one is no reason");
+        let whole = policies(&spec(json!({ "everything": true })), &Namespaces::All, &sight).expect("found");
+        assert!(whole.contains(&("bank".to_owned(), "db".to_owned())) && whole.len() == 3, "{whole:?}");
         let missing = found(json!({ "policies": ["web", "db"] })).expect_err("db is elsewhere");
         assert!(missing.passes && missing.reason == "PolicyNotFound" && missing.message.contains("db"), "{missing:?}");
     }
@@ -265,11 +342,7 @@ mod tests {
         // the heir of a pod that is ending counts, whichever is seen first
         sight.pods.insert(0, pod("web-0", "web", json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } })));
         assert_eq!(all(&sight), expected);
-        assert_eq!(
-            replicas(&chosen(&["web"]), &sight, &BTreeMap::new()).expect("two").replicas.len(),
-            2,
-            "a workload that is gone"
-        );
+        assert_eq!(replicas(&chosen(&["web"]), &sight, &BTreeMap::new()).expect("two").len(), 2, "a workload that is gone");
         let none = replicas(&chosen(&["other"]), &sight, &wanted).expect_err("none");
         assert!(!none.passes && none.reason == "NothingSelected", "{none:?}");
     }
@@ -315,7 +388,10 @@ mod tests {
             pods: vec![pod("web-0", "web", json!({})), pod("db-0", "web", json!({}))],
             ..Sight::default()
         };
-        let refused = replicas(&chosen(&["web"]), &sight, &BTreeMap::new()).expect_err("two repositories");
+        let found = replicas(&chosen(&["web"]), &sight, &BTreeMap::new()).expect("two");
+        let refused = one_place(&found, |key| Ok(key.clone())).expect_err("two repositories");
         assert!(refused.reason == "SeveralRepositories" && refused.message.contains("shop/cold, shop/default"), "{refused:?}");
+        let keys = one_place(&found, |_| Ok("the same place")).expect("one, by two names");
+        assert_eq!(keys, ["cold", "default"].map(|name| RepositoryKey::new("shop", name)));
     }
 }

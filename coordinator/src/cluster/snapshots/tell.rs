@@ -11,7 +11,7 @@ use holdfast_api::lineage::QualityStatus;
 use holdfast_api::snapshot::{ConsistencyStatus, MemberStatus, PhaseStatus};
 use holdfast_api::{StateSnapshot, StateSnapshotStatus};
 use holdfast_core::time::Timestamp;
-use holdfast_proto::v1::{Consistency, Quality, Snapshot, SnapshotMember};
+use holdfast_proto::v1::{Consistency, LineageRef, Quality, Snapshot, SnapshotMember};
 use holdfast_store::snapshot::{Manifest, Setting};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
@@ -97,11 +97,11 @@ pub(super) fn phase(word: &str) -> Option<PhaseStatus> {
     [Preparing, Freezing, Cutting, Sealing, Committing, Aborting].into_iter().find(|phase| format!("{phase:?}") == word)
 }
 
-/// The status of one that was taken; `object` names the StateLineage of a lineage.
+/// The status of one that was taken; `object` says namespace and name of the StateLineage of a lineage.
 pub(super) fn taken(
     snapshot: &Snapshot,
     repository: &RepositoryKey,
-    object: &dyn Fn(&str) -> String,
+    object: &dyn Fn(&LineageRef) -> (String, String),
     before: StateSnapshotStatus,
 ) -> StateSnapshotStatus {
     let pause = snapshot.members.iter().filter_map(|member| member.pause_ns).max();
@@ -120,16 +120,17 @@ pub(super) fn taken(
         pause_millis: pause.map(millis),
         skew_millis: Some(millis(snapshot.skew_ns)),
         bytes: Some(amount(snapshot.bytes)),
-        members: snapshot.members.iter().take(MEMBERS_MAX).filter_map(|one| member(one, repository, object)).collect(),
+        members: snapshot.members.iter().take(MEMBERS_MAX).filter_map(|one| member(one, object)).collect(),
         ..before
     }
 }
 
 /// The objects that stand recorded with it, as far as they fit: those of which only the name does are marked so.
-pub(super) fn recorded(setting: &Setting) -> Vec<String> {
+pub(super) fn recorded(setting: &Setting, spans: bool) -> Vec<String> {
     let word = |manifest: &Manifest| {
         let only = if manifest.json.is_empty() { " (name only)" } else { "" };
-        format!("{} {}{only}", manifest.kind, manifest.name)
+        let of = if spans { format!("{}/", manifest.namespace) } else { String::new() };
+        format!("{} {of}{}{only}", manifest.kind, manifest.name)
     };
     setting.manifests.iter().take(RECORDED_MAX).map(word).collect()
 }
@@ -141,11 +142,12 @@ fn cut_time(snapshot: &Snapshot) -> Option<Time> {
     ends.max().or_else(made).map(|moment| Time(moment.to_jiff()))
 }
 
-fn member(one: &SnapshotMember, repository: &RepositoryKey, object: &dyn Fn(&str) -> String) -> Option<MemberStatus> {
+fn member(one: &SnapshotMember, object: &dyn Fn(&LineageRef) -> (String, String)) -> Option<MemberStatus> {
     let checkpoint = one.checkpoint.as_ref()?;
+    let (namespace, lineage) = object(checkpoint.lineage.as_ref()?);
     Some(MemberStatus {
-        namespace: repository.namespace.clone(),
-        lineage: object(&checkpoint.lineage.as_ref()?.lineage),
+        namespace,
+        lineage,
         sequence: amount(checkpoint.sequence),
         quality: match checkpoint.quality() {
             Quality::Fuzzy => QualityStatus::Fuzzy,

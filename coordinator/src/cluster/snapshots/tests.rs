@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 use super::*;
-use crate::cluster::Repositories;
 use crate::cluster::kit::{Agent, Served, World, Writer};
 use crate::cluster::kube_kit::ApiServer;
 use crate::cluster::leading::kit::{Leader, coordinator, object, repository, table};
+use crate::cluster::{Repositories, Rests};
 use holdfast_core::barrier::{Answer, Order, Rest};
 use holdfast_core::checkpoint::Quality;
 use holdfast_proto::barrier;
@@ -13,12 +13,15 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+mod across;
+
 /// A namespace with a repository, a policy, and the workload `web`.
 struct Shop {
     world: World,
     served: Served,
     server: ApiServer,
     repositories: watch::Sender<Repositories>,
+    rests: watch::Sender<Rests>,
 }
 
 impl Shop {
@@ -29,7 +32,7 @@ impl Shop {
         let server = ApiServer::default();
         server.put("staterepositories", repository());
         server.put("statepolicies", object("StatePolicy", "web", json!({ "paths": [] })));
-        Self { world, served, server, repositories: watch::Sender::new(table) }
+        Self { world, served, server, repositories: watch::Sender::new(table), rests: watch::Sender::default() }
     }
 
     /// The state of a replica, and its StateLineage.
@@ -79,7 +82,12 @@ impl Shop {
 
     fn lead(&self) -> Leader {
         let (mut leader, with) = Leader::new(&self.server, &self.repositories);
-        let context = Context { with, system: "holdfast-system".to_owned(), pauses: Pauses::default() };
+        let context = Context {
+            with,
+            system: "holdfast-system".to_owned(),
+            pauses: Pauses::default(),
+            resting: Resting::new(self.rests.clone()),
+        };
         leader.tasks.spawn(run(Arc::new(context), leader.stop.clone()));
         leader
     }
@@ -184,6 +192,46 @@ async fn it_is_taken_once_and_its_status_tells_all() {
         assert_eq!(budgets.len(), 1, "each was at rest once");
         assert!(budgets[0] <= Duration::from_millis(1500), "{budgets:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gates_of_the_same_policy_are_shut_until_all_were_captured() {
+    let shop = Shop::new().await;
+    let (mut agent, mut writer) = shop.replica(0).await;
+    let leader = shop.lead();
+    let mut rests = shop.rests.subscribe();
+    shop.apply("slow", json!({ "policies": ["web"] }));
+    let (mut heard, mut sealed) = (Vec::new(), None);
+    let soon = Duration::from_secs(20);
+    while sealed.is_none() {
+        let Some(Command::Barrier(order)) = agent.commands.message().await.expect("a session").expect("an order").command else {
+            continue;
+        };
+        let (id, order) = barrier::order_of(order).expect("an order");
+        let answers = match order {
+            Order::Prepare => vec![Answer::Prepared],
+            Order::Freeze { .. } => vec![Answer::Frozen(Rest::Frozen)],
+            Order::Cut => {
+                let shut = tokio::time::timeout(soon, rests.wait_for(|rests| !rests.is_empty())).await.expect("they are shut");
+                let shut = shut.expect("told").clone();
+                heard.extend(shut.keys().cloned());
+                assert!(shut.values().all(|why| why.contains("shop/slow")), "{shut:?}");
+                vec![Answer::Cut]
+            }
+            Order::Thaw => {
+                // all go on: whoever begins now comes after it, although nothing is durable yet
+                tokio::time::timeout(soon, rests.wait_for(|rests| rests.is_empty())).await.expect("they open").expect("told");
+                sealed = Some(writer.checkpoint().await.sequence);
+                vec![Answer::Thawed(Duration::from_millis(1)), Answer::Sealed(sealed.unwrap_or_default())]
+            }
+        };
+        for answer in answers {
+            agent.say(Said::Barrier(barrier::answer(id, answer))).await;
+        }
+    }
+    let status = shop.until("slow", "True", "Taken").await;
+    leader.end().await;
+    assert_eq!((&status["consistency"], heard), (&json!("Frozen"), vec![("shop".to_owned(), "web".to_owned())]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -394,7 +442,8 @@ async fn what_the_replicas_ran_as_stands_recorded() {
         "StatePolicy web",
     ];
     assert_eq!(status["recorded"], json!(recorded));
-    let setting = shop.served.coordinator.api().setting(status["snapshotId"].as_str().expect("an id")).await.expect("a setting");
+    let setting =
+        shop.served.coordinator.api().setting(status["snapshotId"].as_str().expect("an id"), "shop").await.expect("a setting");
     let body = |kind: &str| -> Value {
         let manifest = setting.manifests.iter().find(|manifest| manifest.kind == kind).expect("it is recorded");
         serde_json::from_slice(&manifest.json).unwrap_or_default()

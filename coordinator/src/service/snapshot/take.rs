@@ -2,8 +2,9 @@
 //! Taking a snapshot: choose, bring to one moment, pin, commit.
 
 use super::Api;
-use crate::barrier::{Cut, Ended, PAUSE, Within};
+use crate::barrier::{Barriers, Cut, Ended, PAUSE, Within};
 use crate::catalog::{Key, Place};
+use crate::session::Enlisted;
 use crate::status;
 use futures::{StreamExt, TryStreamExt, stream};
 use holdfast_core::barrier::{Refusal, Rest, Why};
@@ -19,6 +20,7 @@ use holdfast_store::snapshot::{Consistency, Made, Proposal, Setting, Wanted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::MutexGuard;
 use tokio::time::Instant;
 use tonic::Status;
 
@@ -45,12 +47,14 @@ pub(crate) struct Terms {
     pub(crate) rename: bool,
     /// What its members run as.
     pub(crate) setting: Setting,
+    /// Lineages that belong to it and have nothing to give yet: should one of their agents come meanwhile, it is tried again.
+    pub(crate) absent: Vec<LineageRef>,
 }
 
 impl Terms {
     /// As long as it takes, within a time; a name that is taken is refused.
     pub(super) fn within(within: Duration) -> Self {
-        Self { within, pause: PAUSE, rename: false, setting: Setting::default() }
+        Self { within, pause: PAUSE, rename: false, setting: Setting::default(), absent: Vec::new() }
     }
 }
 
@@ -77,19 +81,25 @@ impl Api {
             return Ok(before);
         }
         let places = self.selected(&request).await?;
+        let absent = self.absent(&terms).await?;
         let until = Instant::now() + terms.within;
         let within = Within { until, pause: terms.pause };
-        // a member takes part in one barrier at a time
-        let _turn = tokio::time::timeout_at(until, self.shared.barriers.turn.lock()).await.map_err(|_| status::too_late())?;
+        let _turns = self.turns(until).await?;
         let mut shown = self.shared.barriers.show(id, &request.name);
         let (request, terms, all) = (&request, &terms, places.as_slice());
+        let everybody: Vec<Place> = all.iter().chain(&absent).cloned().collect();
+        let keys: BTreeSet<Key> = everybody.iter().map(Place::key).collect();
         let mut before: Option<(BTreeSet<Key>, Why<Key>)> = None;
         for tries in 1..=BARRIERS {
-            let enlisted = self.shared.desk.enlist(all.iter().map(Place::key));
+            let enlisted = Enlisted::of(self.shared.desks(), &keys);
             let members = enlisted.members().clone();
+            // who had nothing to give is there now: it was not chosen, and belongs to it
+            if let Some(come) = absent.iter().map(Place::key).find(|key| self.shared.desk_of(*key).is_some()) {
+                return Err(broken(&Why::Changed(come), &everybody));
+            }
             // who took part in the last one must not be left out of this one for having broken it
             if let Some((_, why)) = before.as_ref().filter(|(before, _)| !before.is_subset(&members)) {
-                return Err(broken(why, all));
+                return Err(broken(why, &everybody));
             }
             if members.is_empty() {
                 return self.commit(&Wish { id, request, terms, until, cut: None }, all).await;
@@ -101,16 +111,26 @@ impl Api {
                     Err(status) => Err(Err(status)),
                 }
             };
-            match self.shared.barriers.run(enlisted, within, &self.stop, &mut shown, commit).await {
+            let barrier = Barriers::next(self.shared.parts().map(|part| &part.barriers));
+            match self.shared.barriers.run(barrier, enlisted, within, &self.stop, &mut shown, commit).await {
                 Ended::Reached(made) => return made,
                 Ended::Broken(why) if tries < BARRIERS && may_help(&why) && Instant::now() < until => {
                     tracing::info!(?why, tries, "a barrier was broken; trying again");
                     before = Some((members, why));
                 }
-                Ended::Broken(why) => return Err(broken(&why, all)),
+                Ended::Broken(why) => return Err(broken(&why, &everybody)),
             }
         }
         Err(status::too_late())
+    }
+
+    /// The right to run a barrier: a member takes part in one at a time.
+    async fn turns(&self, until: Instant) -> Result<Vec<MutexGuard<'_, ()>>, Status> {
+        let mut turns = Vec::new();
+        for part in self.shared.parts() {
+            turns.push(tokio::time::timeout_at(until, part.barriers.turn.lock()).await.map_err(|_| status::too_late())?);
+        }
+        Ok(turns)
     }
 
     /// The snapshot that a request has made before, if it has.
@@ -119,11 +139,24 @@ impl Api {
         self.by_id(self.shared.board.id_of_request(request)).await
     }
 
-    /// What the members of a snapshot ran as.
+    /// What the members of a snapshot ran as that are of a namespace, and of the domain that is spoken of.
+    ///
+    /// Where all members are of one domain, its name says nothing: another cluster's namespace may be called otherwise.
     #[cfg(feature = "kubernetes")]
-    pub(crate) async fn setting(&self, id: &str) -> Result<Setting, Status> {
-        let found = self.shared.board.find(id, "snapshot").await?;
-        self.shared.board.snapshots.setting(found.number).await.map_err(status::store)
+    pub(crate) async fn setting(&self, id: &str, namespace: &str) -> Result<Setting, Status> {
+        let board = &self.shared.board;
+        let found = board.find(id, "snapshot").await?;
+        let mut setting = board.snapshots.setting(found.number).await.map_err(status::store)?;
+        let whole = board.whole(found.id).await?.is_some_and(|snapshot| board.has_all_of(&snapshot));
+        if let (false, Some(domain)) = (whole, self.shared.catalog.only()) {
+            setting.manifests.retain(|manifest| manifest.namespace == namespace);
+            let own = format!("{domain}/");
+            setting.images.retain_mut(|image| {
+                let of = image.lineage.strip_prefix(&own).map(str::to_owned);
+                of.map(|lineage| image.lineage = lineage).is_some()
+            });
+        }
+        Ok(setting)
     }
 
     async fn by_id(&self, id: SnapshotId) -> Result<Option<Snapshot>, Status> {
@@ -156,6 +189,17 @@ impl Api {
             }
         }
         Ok(told)
+    }
+
+    /// Where those will be that have nothing to give yet. In a domain that does not exist nobody is.
+    async fn absent(&self, terms: &Terms) -> Result<Vec<Place>, Status> {
+        let mut places = Vec::new();
+        for names in &terms.absent {
+            if let Some(domain) = self.shared.catalog.domain(&names.domain).await? {
+                places.push(self.shared.catalog.place(names.clone(), domain));
+            }
+        }
+        Ok(places)
     }
 
     /// The lineages that were selected, each once, in the order of their names.
@@ -203,7 +247,7 @@ impl Api {
         let pause = wish.cut.as_ref().and_then(|cut| cut.reached.pauses.get(&key).copied());
         let sequence = match wish.cut.as_ref().and_then(|cut| cut.checkpoints.get(&key)) {
             Some(sequence) => *sequence,
-            None if !self.shared.desk.is_live(key) => {
+            None if self.shared.desk_of(key).is_none() => {
                 let found = self.shared.catalog.point(place, None, accept_fuzzy, "lineages").await?;
                 return Ok(Chosen { sequence: found.entry.record.sequence, place: found.place, flushed: false, pause });
             }
@@ -250,7 +294,7 @@ fn broken(why: &Why<Key>, places: &[Place]) -> Status {
     let (who, message) = match why {
         Why::Refused(member, refusal) => (name(member), format!("lineage {}: {refusal}", name(member))),
         Why::Changed(member) => {
-            (name(member), format!("the agent of lineage {} was lost while all were to be at rest", name(member)))
+            (name(member), format!("the agent of lineage {} was lost, or came, while all were to be at rest", name(member)))
         }
         Why::Late(members) => {
             let first = members.first().map(name).unwrap_or_default();
@@ -283,7 +327,7 @@ fn proposal(wish: &Wish<'_>, created: Timestamp, chosen: &[Chosen]) -> Proposal 
         pause: one.pause,
     };
     let mut members: Vec<Wanted> = chosen.iter().map(member).collect();
-    members.sort_by(|one, two| one.name.cmp(&two.name));
+    members.sort_by(|one, two| (&one.name, one.log.domain().keys.id).cmp(&(&two.name, two.log.domain().keys.id)));
     Proposal {
         id,
         rename: wish.terms.rename || request.name.is_empty(),

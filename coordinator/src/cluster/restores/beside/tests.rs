@@ -178,7 +178,13 @@ async fn history(world: &World, coordinator: &Coordinator, server: &ApiServer) -
         request_id: "then".to_owned(),
         ..CreateSnapshotRequest::default()
     };
-    let terms = Terms { within: Duration::from_secs(30), pause: Duration::from_secs(1), rename: false, setting: setting() };
+    let terms = Terms {
+        within: Duration::from_secs(30),
+        pause: Duration::from_secs(1),
+        rename: false,
+        setting: setting(),
+        absent: Vec::new(),
+    };
     let snapshot = coordinator.api().taken(request, terms).await.expect("a snapshot");
     let mut taken = object("StateSnapshot", "then", json!({ "policies": ["web"] }));
     taken["status"] = json!({ "snapshotId": snapshot.id, "repository": "shop/default" });
