@@ -12,7 +12,7 @@ use crate::status::{LastCheckpoint, Restored, Status};
 use crate::watch::{Ear, Watch};
 use crate::{AgentError, capture, marker, thread};
 use holdfast_core::checkpoint::Quality;
-use holdfast_core::disk::{Decision, Found, Marker, MarkerState, decide};
+use holdfast_core::disk::{self, Decision, Found, Marker, MarkerState, decide};
 use holdfast_core::id::{HolderKey, LineageId, VolumeId};
 use holdfast_store::capture::{Clock, Dirt};
 use holdfast_store::log::Log;
@@ -158,8 +158,26 @@ impl Gate {
         let stored = newest.map(|newest: Newest| newest.stored);
         let decision = decide(self.lineage, &found, stored, self.config.choices)?;
         tracing::debug!(?found, ?newest, choices = ?self.config.choices, ?decision, "looked at the disk");
+        if let Decision::Restore(sequence) | Decision::Replace(sequence) | Decision::GoBack(sequence) = decision {
+            self.same_paths(sequence, &found).await?;
+        }
         let passed_over = newest.and_then(|newest| newest.passed_over);
         Ok(Seen { found, decision, passed_over, state: stored.is_some() })
+    }
+
+    /// Refuses a state of which nothing has a place here, and tells of what has none.
+    async fn same_paths(&self, sequence: u64, found: &[Found]) -> Result<(), AgentError> {
+        let record = self.log.read_body(sequence).await?;
+        let stored: Vec<&str> =
+            record.checkpoint().into_iter().flat_map(|checkpoint| &checkpoint.roots).map(|root| root.label.as_str()).collect();
+        let left_out = disk::left_out(sequence, &stored, found)?;
+        if !left_out.is_empty() {
+            tracing::warn!(
+                lineage = %self.config.lineage, sequence, left_out = left_out.join(", "),
+                "state paths of the checkpoint are not named here: they are not restored, and later checkpoints don't hold them"
+            );
+        }
+        Ok(())
     }
 
     /// Captures what the disk holds, which stays as a branch, and goes back to a checkpoint. The disk is marked before: if this is cut short, it is

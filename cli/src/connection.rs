@@ -228,6 +228,11 @@ impl Connection {
         }
     }
 
+    /// Whether it is the repository itself, which no running agent hears of.
+    pub(crate) const fn is_in_process(&self) -> bool {
+        self.in_process.is_some()
+    }
+
     /// The domain that was named.
     pub(crate) fn domain(&self) -> Option<&str> {
         self.domain.as_deref()

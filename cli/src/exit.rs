@@ -83,6 +83,9 @@ const fn hint(refusal: &Refusal) -> &'static str {
             "; keep the disk's state with --adopt-disk, or empty the directory to restore the repository's"
         }
         Refusal::Mixed { .. } => "; if that is as it should be, use --adopt-disk",
+        Refusal::OtherPaths { .. } => {
+            "; name it as it was, with --state LABEL=DIR, or begin with what the disk holds with --adopt-disk"
+        }
         Refusal::Overtaken { .. } => "",
     }
 }

@@ -4,7 +4,7 @@
 use crate::connection::{ConnectArgs, Connection, remote};
 use crate::exit::{Exit, Usage};
 use crate::human::{Here, about, count};
-use crate::output::Output;
+use crate::output::{Output, note};
 use crate::table::Table;
 use crate::view::{Labels, SnapshotView, consistency, moment, quality};
 use clap::{Args, Subcommand};
@@ -23,7 +23,7 @@ pub(crate) struct SnapshotArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make everything durable that is dirty now, and give it a name
+    /// Give one moment a name: a coordinator brings its agents to it; without one, the newest checkpoints are taken as they are
     Create(CreateArgs),
     /// List snapshots, newest first
     List(ListArgs),
@@ -80,6 +80,9 @@ struct Deleted<'a> {
 }
 
 const PAGE: u32 = 200;
+/// What a snapshot is of which no agent was told.
+const ALONE: &str = "no coordinator was asked, so no running program was told: these are the newest checkpoints that there are. \
+                     For one moment of running programs, let them and this command use a coordinator (--coordinator)";
 
 fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
@@ -117,6 +120,9 @@ async fn create(args: CreateArgs, out: &mut Output) -> anyhow::Result<Exit> {
         accept_fuzzy: args.accept_fuzzy,
     };
     let snapshot = connection.snapshots().create_snapshot(request).await.map_err(remote)?.into_inner();
+    if connection.is_in_process() {
+        note(ALONE);
+    }
     print_one(&snapshot, out)?;
     Ok(Exit::ok())
 }

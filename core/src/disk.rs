@@ -157,10 +157,22 @@ pub enum Refusal {
         /// The other's state.
         sequence: u64,
     },
+    /// The state that would be restored is of other state paths: all of it would be left out.
+    #[error(
+        "checkpoint {sequence} holds state path {stored}, and what is named here is {named}: nothing of it would be restored"
+    )]
+    OtherPaths {
+        /// The checkpoint.
+        sequence: u64,
+        /// The labels that it holds.
+        stored: String,
+        /// The labels that there are.
+        named: String,
+    },
 }
 
 /// All words of refusals.
-const REASONS: [&str; 6] = ["HalfRestored", "OtherLineage", "Unmarked", "Diverged", "Mixed", "Overtaken"];
+const REASONS: [&str; 7] = ["HalfRestored", "OtherLineage", "Unmarked", "Diverged", "Mixed", "Overtaken", "OtherPaths"];
 
 /// The word of a refusal that a sentence begins with, as in `Diverged: …`, and the rest of it; `None`: it is about something else.
 #[must_use]
@@ -181,8 +193,22 @@ impl Refusal {
             Self::Diverged { .. } => "Diverged",
             Self::Mixed { .. } => "Mixed",
             Self::Overtaken { .. } => "Overtaken",
+            Self::OtherPaths { .. } => "OtherPaths",
         }
     }
+}
+
+/// Which of the state paths that a checkpoint holds have no place to go to. A state path that is only read counts: nothing is restored to it, as is meant.
+///
+/// # Errors
+/// If none has one: a mistyped path must not become an application that starts on nothing, and a history that goes on without its state.
+pub fn left_out<'a>(sequence: u64, stored: &[&'a str], found: &[Found]) -> Result<Vec<&'a str>, Refusal> {
+    let has_place = |label: &&str| found.iter().any(|root| root.label == **label);
+    if !stored.is_empty() && !stored.iter().any(|label| has_place(&label)) {
+        let named: Vec<&str> = found.iter().map(|root| root.label.as_str()).collect();
+        return Err(Refusal::OtherPaths { sequence, stored: stored.join(", "), named: named.join(", ") });
+    }
+    Ok(stored.iter().copied().filter(|label| !has_place(label)).collect())
 }
 
 /// Whether all that may be written was marked as whole by this very place: then its application may be running.
@@ -321,6 +347,17 @@ mod tests {
             }
         };
         assert_eq!(text, expected, "{found:?} {stored:?} {choices:?}");
+    }
+
+    #[test]
+    fn a_state_of_other_paths_is_not_restored_to_these() {
+        let found = [root(None, true), Found { label: "logs".to_owned(), read_only: true, ..root(None, true) }];
+        assert_eq!(left_out(9, &["data"], &found), Ok(vec![]));
+        assert_eq!(left_out(9, &["cache", "data"], &found), Ok(vec!["cache"]));
+        assert_eq!(left_out(9, &[], &found), Ok(vec![]), "it holds nothing that could be left out");
+        let refusal = left_out(9, &["cache", "notes"], &found).expect_err("none has a place");
+        assert_eq!(refusal.reason(), "OtherPaths");
+        assert!(refusal.to_string().contains("cache, notes") && refusal.to_string().contains("data, logs"), "{refusal}");
     }
 
     #[test]

@@ -93,6 +93,11 @@ fn advice(refusal: &Refusal, lineage: &str) -> String {
             "check the pod's volumes; if this is as it should be, keep what they hold with {}{record}",
             choose(lineage, "adopt-disk"),
         ),
+        Refusal::OtherPaths { .. } => format!(
+            "give the state path in the StatePolicy the label that it had, or begin with what the volume holds with {} (the repository's \
+             stays in the history){record}",
+            choose(lineage, "adopt-disk"),
+        ),
         Refusal::Overtaken { .. } => "what the application writes here is not captured; delete this pod".to_owned(),
     }
 }
@@ -121,6 +126,7 @@ mod tests {
             Refusal::Diverged { label: label(), sequence: 1 },
             Refusal::Mixed { empty: label(), full: label() },
             Refusal::Overtaken { label: label(), sequence: 1 },
+            Refusal::OtherPaths { sequence: 1, stored: label(), named: "date".to_owned() },
         ];
         for refusal in refusals {
             let why = of_agent(&refusal.clone().into(), "statefulset/web/0");
@@ -138,6 +144,7 @@ mod tests {
             (AgentError::from(Refusal::Diverged { label: label(), sequence: 1 }), "prefer-store"),
             (Refusal::Unmarked { label: label(), sequence: 1 }.into(), "prefer-store"),
             (Refusal::Mixed { empty: label(), full: label() }.into(), "adopt-disk"),
+            (Refusal::OtherPaths { sequence: 1, stored: label(), named: label() }.into(), "adopt-disk"),
         ];
         for (error, word) in commands {
             let said = of_agent(&error, "statefulset/web/0").message;

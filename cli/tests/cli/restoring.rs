@@ -144,3 +144,21 @@ fn scratch_inside_the_state_is_refused() {
     let state = format!("data={}", kit.directory.path().display());
     kit.run(&["run", "--lineage", "home", "--state", &state, "--", "true"]).refused(3, "lies inside the state path");
 }
+
+#[test]
+fn a_mistyped_path_starts_nothing_and_does_not_become_the_history() {
+    let kit = Kit::seeded();
+    let (wrong, ran) = (kit.path("webb"), kit.path("ran"));
+    let before = kit.checkpoints("web");
+    let line = |state: &Path, more: &[&str]| {
+        let state = state.to_str().expect("text").to_owned();
+        let mut line: Vec<String> = ["run", "--lineage", "web", "--state", &state].map(str::to_owned).to_vec();
+        line.extend(more.iter().map(|word| (*word).to_owned()));
+        line.extend(["--", "touch", ran.to_str().expect("text")].map(str::to_owned));
+        kit.run(&line)
+    };
+    line(&wrong, &[]).refused(3, "what is named here is webb");
+    assert!(!ran.exists() && kit.checkpoints("web") == before);
+    line(&wrong, &["--adopt-disk"]).text();
+    assert!(ran.exists(), "who says so begins anew");
+}
