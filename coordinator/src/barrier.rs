@@ -197,7 +197,7 @@ mod tests {
     fn a_barrier_of_several_coordinators_is_later_than_each_ones_and_so_is_what_follows() {
         let clock = Clock::new();
         let (one, two) = (Barriers::new(clock), Barriers::new(clock));
-        let of = |some: &[&Barriers]| Barriers::next(some.to_vec().into_iter());
+        let of = |some: &[&Barriers]| Barriers::next(some.iter().copied());
         let own = [of(&[&one]), of(&[&two]), of(&[&two])];
         assert!(own.iter().all(|id| !id.is_own()), "an agent's own rests are smaller than any: {own:?}");
         let both = of(&[&one, &two]);
