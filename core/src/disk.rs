@@ -204,7 +204,7 @@ impl Refusal {
 /// If none has one: a mistyped path must not become an application that starts on nothing, and a history that goes on without its state.
 pub fn left_out<'a>(sequence: u64, stored: &[&'a str], found: &[Found]) -> Result<Vec<&'a str>, Refusal> {
     let has_place = |label: &&str| found.iter().any(|root| root.label == **label);
-    if !stored.is_empty() && !stored.iter().any(|label| has_place(&label)) {
+    if !stored.is_empty() && !stored.iter().any(|label| has_place(label)) {
         let named: Vec<&str> = found.iter().map(|root| root.label.as_str()).collect();
         return Err(Refusal::OtherPaths { sequence, stored: stored.join(", "), named: named.join(", ") });
     }
