@@ -4,9 +4,10 @@ import os
 import secrets
 import signal
 import ssl
+import sys
 import urllib.request
 
-from places import API, HOST, KUBERNETES, MOST_NODES, PODS, PROGRAMS, ROOT, SERVICES, STATE, VOLUMES, kubeconfig, program
+from places import API, API_GROUP, HOST, KUBERNETES, MOST_NODES, PODS, POLICIES, PROGRAMS, ROOT, SERVICES, STATE, VOLUMES, kubeconfig, program
 from processes import run, start, stop, succeeds, until
 
 ETCD = "http://127.0.0.1:2379"
@@ -69,7 +70,7 @@ def make_identities():
         )
         kubeconfig(name).chmod(0o600)
 
-    for name in ["admin", "controller-manager", "scheduler", "proxy", "dns"]:
+    for name in ["admin", "controller-manager", "scheduler", "proxy", "dns", "policies"]:
         add(name, "admin" if name == "admin" else f"system:kube-{name}", "system:masters")
     for number in range(1, MOST_NODES + 1):
         add(f"node{number}", f"system:node:node{number}", "system:nodes")
@@ -106,7 +107,7 @@ def start_api():
         "--kubelet-preferred-address-types=InternalIP", "--allow-privileged=true",
         # pods of a lost node are given up after seconds, not five minutes
         "--default-not-ready-toleration-seconds=10", "--default-unreachable-toleration-seconds=10",
-    ])
+    ], group=API_GROUP)
     until("the API server", lambda: answers(f"{API}/readyz"), by="apiserver")
 
 
@@ -141,8 +142,14 @@ def start_controllers():
         f"  kubernetes cluster.local in-addr.arpa {{\n    kubeconfig {kubeconfig('dns')} test\n  }}\n}}\n"
     )
     start("dns", [program("dns"), "-conf", corefile])
+    start("policies", [sys.executable, ROOT / "tests/cluster/enforcer.py", kubeconfig("policies")])
+    until("network policies are enforced", policies_are_enforced, by="policies")
     storage = "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata:\n  name: hostpath\n" \
         "  annotations: {storageclass.kubernetes.io/is-default-class: \"true\"}\nprovisioner: kubernetes.io/host-path\n"
     kubectl("apply", "-f", "-", input=storage)
     until("the default service account", lambda: succeeds(
         program("kubectl"), f"--kubeconfig={kubeconfig()}", "get", "serviceaccount", "default"), by="controller-manager")
+
+
+def policies_are_enforced():
+    return succeeds("nft", "list", "table", "ip", POLICIES)

@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 
 from control import KEYS, kubectl
-from places import HOST, LOGS, MOST_NODES, RANGES, RUN, SERVICES, STATE, kubeconfig, node_address, program
+from places import ATTACHED, HOST, LOGS, MOST_NODES, RANGES, ROOT, RUN, SERVICES, STATE, kubeconfig, node_address, program
 from processes import Failed, began, pid, run, start, stop, succeeds, until
 
 CGROUPS = Path("/sys/fs/cgroup")
+PLUGINS = ["bridge", "host-local", "loopback", "portmap"]
 
 
 def make_network():
@@ -19,6 +20,13 @@ def make_network():
     for addresses in RANGES:
         run("ip", "route", "replace", "blackhole", addresses, "metric", "5000")
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+    # without it, what goes from pod to pod on one node's bridge is seen by no rule
+    bridged = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+    if not bridged.exists():
+        run("modprobe", "br_netfilter", check=False)
+    if not bridged.exists():
+        raise Failed(f"there is no {bridged}: network policies could not be enforced (modprobe br_netfilter)")
+    bridged.write_text("1")
     if not succeeds("ip", "link", "show", "hf-node"):
         run("ip", "link", "add", "hf-node", "type", "bridge")
     run("ip", "link", "set", "hf-node", "up")
@@ -55,13 +63,18 @@ def running():
 
 def write_settings(number):
     directory, sockets = STATE / f"node{number}", RUN / f"node{number}"
-    for path in [directory / "cni", directory / "kubelet", LOGS / f"node{number}-pods", sockets]:
+    for path in [directory / "cni", directory / "plugins", directory / "kubelet", LOGS / f"node{number}-pods", sockets]:
         path.mkdir(parents=True, exist_ok=True)
     addresses = {"type": "host-local", "dataDir": f"{directory}/addresses", "ranges": [[{"subnet": f"10.88.{number}.0/24"}]],
                  "routes": [{"dst": "0.0.0.0/0"}]}
     bridge = {"type": "bridge", "bridge": f"hf-br{number}", "isGateway": True, "hairpinMode": True, "ipam": addresses}
     ports = {"type": "portmap", "capabilities": {"portMappings": True}}
-    network = {"cniVersion": "0.4.0", "name": f"node{number}", "plugins": [bridge, ports]}
+    attach = {"type": "attach", "socket": str(ATTACHED)}
+    network = {"cniVersion": "0.4.0", "name": f"node{number}", "plugins": [bridge, ports, attach]}
+    # containerd looks in one directory only
+    for name, file in [*[(name, Path("/usr/lib/cni") / name) for name in PLUGINS], ("attach", ROOT / "tests/cluster/attach.py")]:
+        (directory / "plugins" / name).unlink(missing_ok=True)
+        (directory / "plugins" / name).symlink_to(file)
     (directory / "cni/10-test.conflist").write_text(json.dumps(network))
     (directory / "containerd.toml").write_text(f"""version = 2
 root = "{directory}/containerd"
@@ -72,7 +85,7 @@ state = "{sockets}/containerd"
   sandbox_image = "holdfast.local/pause:1"
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
+    bin_dir = "{directory}/plugins"
     conf_dir = "{directory}/cni"
 """)
     settings = {

@@ -28,6 +28,12 @@ API = f"https://{HOST}:6443"
 SERVICES = "10.96.0.0/16"
 PODS = "10.88.0.0/16"
 RANGES = [PODS, "10.89.0.0/16", SERVICES]
+# the table of nftables in which NetworkPolicies are enforced
+POLICIES = "holdfast-policies"
+# where nodes tell which pod was given which address
+ATTACHED = RUN / "attached.sock"
+# the group that the API server runs as: by it, its packets are told from those of kubelets, which are of the same machine
+API_GROUP = 10443
 
 
 def node_address(number):

@@ -32,14 +32,14 @@ def pid(name):
     return int(number) if began(number) == start else None
 
 
-def start(name, command):
-    """Starts a process in a session of its own, unless it runs."""
+def start(name, command, group=None):
+    """Starts a process in a session of its own, and perhaps as a group of its own, unless it runs."""
     if pid(name):
         return
     LOGS.mkdir(parents=True, exist_ok=True)
     with open(LOGS / f"{name}.log", "ab") as log:
         words = [str(word) for word in command]
-        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, group=group)
     (RUN / f"{name}.pid").write_text(f"{process.pid} {began(process.pid)}")
 
 

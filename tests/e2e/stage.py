@@ -197,4 +197,5 @@ def left_behind():
     found += [f"mount {line.split()[1]}" for line in Path("/proc/mounts").read_text().splitlines() if any(place in line for place in ours)]
     found += [f"network namespace {space.name}" for space in Path("/run/netns").glob("cni-*")]
     found += [f"link {link.name}" for link in Path("/sys/class/net").glob("hf-*")]
+    found += [f"rules: {table}" for table in text_of(["nft", "list", "tables"]).splitlines() if table.endswith(" holdfast-policies")]
     return found
