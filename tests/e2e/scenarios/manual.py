@@ -46,7 +46,8 @@ def follow(commands, store):
 def manual(store):
     """Every command of the chapter on Kubernetes in docs/operations.md works as it stands there."""
     steps = chapters()
-    followed = ["Install", "Say where the state goes", "Protect a workload", "Look", "Take a snapshot", "Bring a workload back", "Lose something", "Let go"]
+    followed = ["Install", "Say where the state goes", "Protect a workload", "Where network policies close a namespace",
+                "Look", "Take a snapshot", "Bring a workload back", "Lose something", "Let go"]
     must(all(steps.get(heading) for heading in followed), f"chapters without commands among {list(steps)}")
     must(MOMENT in steps["Bring a workload back"], f"the manual doesn't go back to {MOMENT}")
     must(all(heading in followed or not commands for heading, commands in steps.items()), f"commands that nobody tries among {list(steps)}")
@@ -56,6 +57,7 @@ def manual(store):
     ready_pods(SPACE, "web", 2, injected=False)
     follow(steps["Protect a workload"], store)
     ready_pods(SPACE, "web", 2)
+    follow(steps["Where network policies close a namespace"], store)
     say("          " + follow(steps["Look"], store)[:1500].replace("\n", "\n          "))
     say("          " + follow(steps["Take a snapshot"], store)[-1500:].replace("\n", "\n          "))
     since_then = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
