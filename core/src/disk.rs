@@ -203,12 +203,12 @@ impl Refusal {
 /// # Errors
 /// If none has one: a mistyped path must not become an application that starts on nothing, and a history that goes on without its state.
 pub fn left_out<'a>(sequence: u64, stored: &[&'a str], found: &[Found]) -> Result<Vec<&'a str>, Refusal> {
-    let has_place = |label: &&str| found.iter().any(|root| root.label == **label);
-    if !stored.is_empty() && !stored.iter().any(|label| has_place(label)) {
+    let homeless: Vec<&str> = stored.iter().copied().filter(|label| !found.iter().any(|root| root.label == *label)).collect();
+    if !stored.is_empty() && homeless.len() == stored.len() {
         let named: Vec<&str> = found.iter().map(|root| root.label.as_str()).collect();
         return Err(Refusal::OtherPaths { sequence, stored: stored.join(", "), named: named.join(", ") });
     }
-    Ok(stored.iter().copied().filter(|label| !has_place(label)).collect())
+    Ok(homeless)
 }
 
 /// Whether all that may be written was marked as whole by this very place: then its application may be running.
