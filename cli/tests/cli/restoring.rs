@@ -146,6 +146,20 @@ fn scratch_inside_the_state_is_refused() {
 }
 
 #[test]
+fn going_back_in_place_is_gone_on_from() {
+    let kit = Kit::seeded();
+    let state = kit.path("web");
+    let first = format!("{}", kit.checkpoints("web")[0]);
+    kit.run(&["restore", "--checkpoint", &first, "--remove-extra", state.to_str().expect("text")]).text();
+    write(&state.join("since"), b"since\n");
+    kit.protect("web", &state);
+    assert_eq!(read(&state.join("changed")), "before\n", "the newer state does not come back by itself");
+    let newest = kit.run(&["ls", "web:data"]).text();
+    assert!(newest.contains("since") && !newest.contains("new"), "{newest}");
+    assert_eq!(kit.run(&["cat", "web:data/changed"]).text(), "before\n");
+}
+
+#[test]
 fn a_mistyped_path_starts_nothing_and_does_not_become_the_history() {
     let kit = Kit::seeded();
     let (wrong, ran) = (kit.path("webb"), kit.path("ran"));
