@@ -141,8 +141,8 @@ async fn command(command: Command, verbose: u8, out: &mut Output) -> anyhow::Res
 fn start_logging(verbose: u8) {
     use tracing_subscriber::EnvFilter;
     let default = match verbose {
-        // s3s, the demo's S3 server, calls every refusal an error, also those that creations go by
-        0 => "warn,s3s=off",
+        // s3s, the demo's S3 server, calls every refusal an error, also those that creations go by; what the AWS SDK tried comes with its error
+        0 => "warn,aws=error,s3s=off",
         1 => "info,aws=warn,hyper=warn,s3s=off",
         _ => "debug,aws=info,hyper=info,h2=info,s3s=off",
     };
