@@ -168,6 +168,8 @@ impl Agent {
                     // claiming the lineage again takes as long as the store is away: whoever ends this agent must not wait for that
                     let mut asked = Asked::default();
                     let ended = tokio::select! {
+                        // first what has ended: until then its session is in nobody's hands, and it must not be waited for again
+                        biased;
                         captured = self.captured(finished) => captured.map(|()| None)?,
                         within = asked.until_end(&mut commands) => Some(within),
                     };
