@@ -18,6 +18,7 @@ use holdfast_store::capture::CaptureError;
 use holdfast_store::log::Trouble;
 use holdfast_store::write::{Acknowledged, Opening, Session};
 use std::future::Future;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -151,6 +152,14 @@ impl Agent {
         agent.note_session();
         agent.show(Phase::Protecting);
         agent
+    }
+
+    /// What the program that is protected must inherit: as long as it runs, nobody else protects its state, whatever becomes of this process.
+    ///
+    /// # Errors
+    /// If there are too many open files.
+    pub fn lease(&self) -> std::io::Result<OwnedFd> {
+        self.scratch.lease()
     }
 
     /// Captures what changes until told to end, or until it must not any more.

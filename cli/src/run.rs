@@ -147,7 +147,7 @@ async fn supervise(
             receipt::write(path, restored).with_context(|| format!("write the receipt to {}", path.display()))?;
         }
     }
-    let mut child = child::Child::start(&args.command)?;
+    let mut child = child::Child::start(&args.command, prepared.agent.lease().context("keep the lock for the program")?)?;
     let mut agent = std::pin::pin!(prepared.agent.run(asked));
     let ended = tokio::select! {
         ended = child.wait() => ended?,

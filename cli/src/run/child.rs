@@ -6,6 +6,7 @@ use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
 use std::io::IsTerminal;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
@@ -46,8 +47,8 @@ const PASSED: [(Signal, i32); 7] = [
 ];
 
 impl Child {
-    /// Starts a program with this one's standard streams.
-    pub(crate) fn start(command: &[OsString]) -> anyhow::Result<Self> {
+    /// Starts a program with this one's standard streams. It inherits the lease, which says that it runs even when this process is killed.
+    pub(crate) fn start(command: &[OsString], lease: OwnedFd) -> anyhow::Result<Self> {
         let (program, arguments) = command.split_first().context("no program was given")?;
         let mut signals = Vec::new();
         for (passed, number) in PASSED {
@@ -58,6 +59,7 @@ impl Child {
             command.env_remove(variable);
         }
         let process = command.args(arguments).spawn().with_context(|| format!("run {}", program.to_string_lossy()))?;
+        drop(lease); // no other process is to inherit it
         Ok(Self { process, signals })
     }
 

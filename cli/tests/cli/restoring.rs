@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Restores: whole, in part, over what is there, and what is refused.
 
-use crate::kit::{Kit, noise, redact, write};
+use crate::kit::{Kit, noise, read, redact, write};
 use std::fs;
 use std::path::Path;
-
-fn read(path: &Path) -> String {
-    String::from_utf8_lossy(&fs::read(path).expect("a file")).into_owned()
-}
 
 #[test]
 fn a_whole_state_comes_back_with_a_receipt() {

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A program that runs has its state for itself, also when `holdfast run` was killed away from it.
+
+use crate::kit::{Kit, read, write};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+/// A protected program that runs until it is killed.
+struct Running {
+    holdfast: Child,
+    program: Pid,
+}
+
+impl Running {
+    fn start(kit: &Kit, state: &Path) -> Self {
+        let state = format!("data={}", state.display());
+        let line = ["run", "--lineage", "web", "--state", &state, "--", "sh", "-c", "echo $$; exec sleep 600"];
+        let mut holdfast = kit.command(&line).stdout(Stdio::piped()).spawn().expect("the program");
+        let mut said = String::new();
+        BufReader::new(holdfast.stdout.take().expect("its output")).read_line(&mut said).expect("a line");
+        let program = Pid::from_raw(said.trim().parse().expect("a number")).expect("a process");
+        Self { holdfast, program }
+    }
+
+    fn kill_holdfast(&mut self) {
+        self.holdfast.kill().expect("it runs");
+        self.holdfast.wait().expect("it has ended");
+    }
+
+    /// Kills the program, and waits until it is gone: it may be nobody's child of ours.
+    fn kill_program(&self) {
+        let process = pidfd_open(self.program, PidfdFlags::empty()).expect("it runs");
+        kill_process(self.program, Signal::KILL).expect("it runs");
+        poll(&mut [PollFd::new(&process, PollFlags::IN)], None).expect("it has ended");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.holdfast.kill(); // they may have ended
+        let _ = kill_process(self.program, Signal::KILL);
+        let _ = self.holdfast.wait();
+    }
+}
+
+#[test]
+fn no_second_program_starts_beside_one_whose_holdfast_was_killed() {
+    let kit = Kit::seeded();
+    let (state, ran) = (kit.path("web"), kit.path("ran"));
+    let mut running = Running::start(&kit, &state);
+    running.kill_holdfast();
+    let path = format!("data={}", state.display());
+    let again = ["run", "--lineage", "web", "--state", &path, "--", "touch", ran.to_str().expect("text")];
+    kit.run(&again).refused(3, "was killed and has left its program running");
+    assert!(!ran.exists());
+    running.kill_program();
+    kit.run(&again).text();
+    assert!(ran.exists());
+}
+
+#[test]
+fn what_ends_in_good_order_keeps_nobody_out_whoever_it_has_started() {
+    let kit = Kit::seeded();
+    let path = format!("data={}", kit.path("web").display());
+    let line = ["run", "--lineage", "web", "--state", &path, "--", "sh", "-c", "sleep 600 </dev/null >/dev/null 2>&1 & echo $!"];
+    let said = kit.run(&line).text();
+    kit.run(&["run", "--lineage", "web", "--state", &path, "--", "true"]).text();
+    let daemon = Pid::from_raw(said.trim().parse().expect("a number")).expect("a process");
+    kill_process(daemon, Signal::KILL).expect("it runs");
+}
+
+#[test]
+fn nothing_is_restored_beneath_a_program_that_runs() {
+    let kit = Kit::seeded();
+    let state = kit.path("web");
+    write(&state.join("mine"), b"mine\n");
+    let mut running = Running::start(&kit, &state);
+    let first = kit.checkpoints("web")[0].to_string();
+    let inner = state.join("journal");
+    for (target, extra) in [(&state, "--remove-extra"), (&state, "--keep-extra"), (&inner, "--remove-extra")] {
+        let target = target.to_str().expect("text");
+        kit.run(&["restore", "--checkpoint", &first, extra, target]).refused(3, "is being protected, and a program works there");
+    }
+    assert_eq!((read(&state.join("mine")), read(&state.join("changed"))), ("mine\n".to_owned(), "after, longer\n".to_owned()));
+    // single files may come back while it runs
+    let target = state.to_str().expect("text");
+    kit.run(&["restore", "--checkpoint", &first, "--keep-extra", target, "data/old"]).text();
+    assert_eq!(read(&state.join("old")), "old\n");
+    running.kill_holdfast();
+    running.kill_program();
+    kit.run(&["restore", "--checkpoint", &first, "--remove-extra", target]).text();
+    assert!(!state.join("mine").exists());
+}
