@@ -94,6 +94,20 @@ impl Aim {
         Ok(targets)
     }
 
+    /// Opens those that exist.
+    pub(super) fn open_existing(&self) -> anyhow::Result<Vec<Target>> {
+        let mut targets = Vec::new();
+        for (label, path) in &self.directories {
+            let dir = match Dir::open_root(path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                other => Arc::new(other.with_context(|| format!("open {}", path.display()))?),
+            };
+            let filter = self.filters.get(label).cloned().unwrap_or_default();
+            targets.push(Target { label: label.clone(), dir, filter });
+        }
+        Ok(targets)
+    }
+
     /// The paths as they were asked for.
     pub(super) fn paths(&self) -> Vec<Vec<u8>> {
         let join = |(label, names): &(String, Vec<Name>)| {

@@ -25,36 +25,46 @@ pub(super) struct Request<'a> {
     pub(super) cancel: &'a AtomicBool,
 }
 
+/// How a target differs from a checkpoint. What it holds besides is no difference.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The first hundred differences.
+    pub(super) differences: Vec<Deviation>,
+    /// How many there are: an entry may differ in several ways.
+    pub(super) count: u64,
+    /// Entries that aren't there.
+    pub(super) missing: u64,
+    /// Entries that are there, and others.
+    pub(super) changed: u64,
+}
+
 struct Verifier<'a> {
     request: &'a Request<'a>,
     root: &'a RootItem,
     names: Vec<Name>,
-    found: Vec<Deviation>,
-    count: u64,
+    found: Found,
 }
 
 type Result<T> = std::result::Result<T, RestoreError>;
 
-/// Differences, the first hundred and how many there are. What a target holds besides is none.
-pub(super) fn verify(request: &Request<'_>) -> Result<(Vec<Deviation>, u64)> {
-    let (mut found, mut count) = (Vec::new(), 0);
+/// Holds the targets against the trees.
+pub(super) fn verify(request: &Request<'_>) -> Result<Found> {
+    let mut found = Found::default();
     for target in request.targets {
         let Some(root) = request.roots.iter().find(|root| root.label == target.label) else { continue };
-        let mut verifier = Verifier { request, root, names: Vec::new(), found: Vec::new(), count: 0 };
+        let mut verifier = Verifier { request, root, names: Vec::new(), found };
         verifier.directory(&target.dir, &root.entries())?;
-        count += verifier.count;
-        found.extend(verifier.found);
+        found = verifier.found;
     }
-    found.truncate(DEVIATIONS_MAX);
-    Ok((found, count))
+    Ok(found)
 }
 
 impl Verifier<'_> {
     fn differ(&mut self, what: impl Into<String>) {
-        self.count += 1;
-        if self.found.len() < DEVIATIONS_MAX {
+        self.found.count += 1;
+        if self.found.differences.len() < DEVIATIONS_MAX {
             let parts: Vec<_> = self.names.iter().map(Name::as_bytes).collect();
-            self.found.push(Deviation { path: parts.join(&b'/'), what: what.into() });
+            self.found.differences.push(Deviation { path: parts.join(&b'/'), what: what.into() });
         }
     }
 
@@ -107,30 +117,81 @@ impl Verifier<'_> {
         let info = match dir.info(name) {
             Ok(info) => info,
             Err(error) => {
+                self.found.missing += 1;
                 self.differ(error.to_string());
+                if let Body::Directory { map, .. } = &inode.body {
+                    self.found.missing += self.beneath(map)?;
+                }
+                return Ok(());
+            }
+        };
+        let before = self.found.count;
+        if whole {
+            self.described(inode, &info);
+        }
+        if let Body::Directory { map, .. } = &inode.body {
+            return self.subdirectory(dir, name, (inode, map), whole, before);
+        }
+        self.contents(dir, name, inode, &info)?;
+        self.changed_since(before);
+        Ok(())
+    }
+
+    /// The entry at hand is another, if differences were found since.
+    fn changed_since(&mut self, before: u64) {
+        self.found.changed += u64::from(self.found.count > before);
+    }
+
+    fn subdirectory(
+        &mut self,
+        dir: &Dir,
+        name: &Name,
+        (inode, map): (&Inode, &MapRef<Directory>),
+        whole: bool,
+        before: u64,
+    ) -> Result<()> {
+        let sub = match dir.open_dir(name) {
+            Ok(sub) => sub,
+            Err(error) => {
+                self.differ(error.to_string());
+                self.changed_since(before);
+                self.found.missing += self.beneath(map)?;
                 return Ok(());
             }
         };
         if whole {
-            self.described(inode, &info);
+            self.attributes(inode, xattr::read(sub.fd()))?;
         }
+        self.changed_since(before);
+        self.directory(&sub, map)
+    }
+
+    /// How many entries lie beneath a directory that isn't there: at least those of its own level, and of the chosen among them.
+    fn beneath(&mut self, map: &MapRef<Directory>) -> Result<u64> {
+        let reader = self.request.reader;
+        let mut entries = Cursor::new(&**reader, map)?;
+        let mut count = 0;
+        while let Some((name, entry)) = entries.next(&**reader)? {
+            self.names.push(name);
+            if self.chosen() != Some(false) {
+                count += 1;
+                if let Entry::Inode(inode) = &entry
+                    && let Body::Directory { map, .. } = &inode.body
+                {
+                    count += self.beneath(map)?;
+                }
+            }
+            self.names.pop();
+        }
+        Ok(count)
+    }
+
+    fn contents(&mut self, dir: &Dir, name: &Name, inode: &Inode, info: &FileInfo) -> Result<()> {
         match &inode.body {
-            Body::Directory { map, .. } => match dir.open_dir(name) {
-                Ok(sub) => {
-                    if whole {
-                        self.attributes(inode, xattr::read(sub.fd()))?;
-                    }
-                    self.directory(&sub, map)
-                }
-                Err(error) => {
-                    self.differ(error.to_string());
-                    Ok(())
-                }
-            },
             Body::File { size, content } if info.kind == FileKind::File => match dir.open_file(name) {
                 Ok(fd) => {
                     self.attributes(inode, xattr::read(&fd))?;
-                    self.content(&fd, *size, content, &info)
+                    self.content(&fd, *size, content, info)
                 }
                 Err(error) => {
                     self.differ(error.to_string());
