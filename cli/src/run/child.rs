@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
 /// A running program.
@@ -45,6 +46,9 @@ const PASSED: [(Signal, i32); 7] = [
     (Signal::USR2, 12),
     (Signal::WINCH, 28),
 ];
+
+/// A signal so soon after the program's end is the one that ended it.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
 
 impl Child {
     /// Starts a program with this one's standard streams. It inherits the lease, which says that it runs even when this process is killed.
@@ -84,6 +88,17 @@ impl Child {
             }
         }
     }
+}
+
+/// Somebody wants this process to end, once the program has ended. The signal that ended the program may have come to both, and a little later here.
+pub(crate) async fn interrupted() -> anyhow::Result<()> {
+    tokio::time::sleep(SAME_SIGNAL).await;
+    let mut signals = Vec::new();
+    for (passed, number) in PASSED.into_iter().filter(|(passed, _)| [Signal::TERM, Signal::INT, Signal::HUP].contains(passed)) {
+        signals.push((passed, signal(SignalKind::from_raw(number)).context("listen to signals")?));
+    }
+    any(&mut signals).await;
+    Ok(())
 }
 
 /// The next signal of any kind.

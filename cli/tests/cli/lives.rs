@@ -94,3 +94,27 @@ fn nothing_is_restored_beneath_a_program_that_runs() {
     kit.run(&["restore", "--checkpoint", &first, "--remove-extra", target]).text();
     assert!(!state.join("mine").exists());
 }
+
+#[test]
+fn whoever_does_not_want_to_wait_for_the_last_capture_need_not() {
+    let kit = Kit::seeded();
+    let state = kit.path("web");
+    let path = format!("data={}", state.display());
+    let change = format!("echo ready; read go; echo changed > {}/changed; exit 7", state.display());
+    let line = ["run", "--lineage", "web", "--state", &path, "--", "sh", "-c", &change];
+    let mut command = kit.command(&line);
+    let mut holdfast = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program");
+    BufReader::new(holdfast.stdout.take().expect("its output")).read_line(&mut String::new()).expect("it runs");
+    // nothing that is written is answered from here on: the last capture takes as long as it may
+    kit.script.always(http::Method::PUT, "state/", holdfast_s3_server::Fault::BlackHole);
+    drop(holdfast.stdin.take());
+    let mut said = BufReader::new(holdfast.stderr.take().expect("its errors")).lines();
+    let mut until = |what: &str| said.by_ref().map_while(Result::ok).find(|line| line.contains(what));
+    assert!(until("its last changes are being captured, for at most 1 min 0 s").is_some());
+    kill_process(Pid::from_child(&holdfast), Signal::INT).expect("it waits");
+    assert!(until("THE LAST CHANGES ARE NOT CAPTURED").is_some());
+    assert_eq!(holdfast.wait().expect("it has ended").code(), Some(7), "the program's own");
+    kit.script.clear();
+    kit.protect("web", &state);
+    assert_eq!(kit.run(&["cat", "web:data/changed"]).text(), "changed\n", "the disk was kept");
+}
