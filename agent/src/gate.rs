@@ -191,7 +191,7 @@ impl Gate {
         Box::pin(snapshot::hold(&self.log, sequence, Purpose::Restore, SystemClock.now())).await?;
         self.mark(session.generation(), setting.volume, MarkerState::Restoring(sequence))?;
         let dirt = setting.roots.iter().map(|root| (root.path.label.clone(), Dirt::all())).collect();
-        let job = Job { dirt, foreign: true, always: true };
+        let job = Job { dirt, foreign: true, always: true, brief: false };
         let setting = setting.clone();
         let (session, done) = thread::run("branch", move || {
             let done = capture::run(&mut session, &setting, &job, false);

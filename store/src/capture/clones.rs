@@ -69,10 +69,14 @@ impl FileClone {
 
     /// What may differ from an older clone; `None` if that can't be told.
     pub(super) fn compare(&self, older: &Self) -> Option<Changes> {
-        let compared = extents::compare(&older.fd, &self.fd, (older.size(), self.size()));
-        match compared {
-            Ok(changes) if !self.is_revoked() && !older.is_revoked() => Some(changes),
-            Ok(_) => None,
+        older.compared_with(&self.fd, self.size()).filter(|_| !self.is_revoked())
+    }
+
+    /// What of its file, which is open and of this size, may differ from it; `None` if that can't be told. What is written while this looks may
+    /// be missed.
+    pub(super) fn compared_with(&self, file: impl AsFd, size: u64) -> Option<Changes> {
+        match extents::compare(&self.fd, file, (self.size(), size)) {
+            Ok(changes) => Some(changes).filter(|_| !self.is_revoked()),
             Err(error) => {
                 tracing::debug!(inode = self.of.1, %error, "extents can't be listed; the file is read");
                 None
@@ -85,6 +89,9 @@ impl FileClone {
 #[derive(Debug)]
 pub(super) struct Captured {
     pub(super) clone: Arc<FileClone>,
+    /// Where the content may be another than the clone's: it was captured later, by comparing. Should the clone's own blocks come back there, as
+    /// shifting and sharing ranges can bring them, that alone would not tell.
+    pub(super) apart: Changes,
     /// The state path.
     pub(super) label: String,
     /// Where the file was beneath it.
@@ -188,12 +195,12 @@ impl Clones {
         Ok(clone)
     }
 
-    /// The clone that this version of a file was captured from.
-    pub(super) fn base(&self, info: &FileInfo, version: &Version) -> Option<Arc<FileClone>> {
+    /// The clone that this version of a file was captured from, and where it may differ from that all the same.
+    pub(super) fn base(&self, info: &FileInfo, version: &Version) -> Option<(Arc<FileClone>, Changes)> {
         let of = (info.device, info.inode);
         let state = self.state();
         let kept = state.kept.iter().rev().find(|kept| kept.captured.clone.of == of && kept.version == *version);
-        kept.map(|kept| Arc::clone(&kept.captured.clone))
+        kept.map(|kept| (Arc::clone(&kept.captured.clone), kept.captured.apart.clone()))
     }
 
     /// Keeps a clone until the next capture.
