@@ -4,6 +4,7 @@
 import contextlib
 import json
 import os
+import shutil
 import statistics
 import sys
 import time
@@ -32,12 +33,16 @@ def pauses(lab):
 def measured(lab, below, title):
     """Snapshots of programs that write, one after the other."""
     lab.say(f"{title}: making {PROGRAMS} states of {lab.args.state} MiB")
+    roots = states(lab, below)
     try:
         with contextlib.ExitStack() as stack:
-            found = snapshots(lab, states(lab, below), stack)
+            found = snapshots(lab, roots, stack)
     except Failed as error:
         lab.results.failed(f"{title}: {error}")
         return
+    finally:
+        for root in roots:
+            shutil.rmtree(root, ignore_errors=True)
     told = {"title": title, "programs": PROGRAMS, "state_mib": lab.args.state, "pages_per_second": lab.args.rate, **found}
     lab.results.notes.append(told)
     print(f"\n{title}: {PROGRAMS} programs of {lab.args.state} MiB, each overwriting {lab.args.rate} pages a second at random, "
@@ -51,7 +56,8 @@ def states(lab, below):
     made = []
     for number in range(PROGRAMS):
         root = os.path.join(below, "data", f"writer-{number}")
-        os.makedirs(root, exist_ok=True)
+        shutil.rmtree(root, ignore_errors=True)
+        os.makedirs(root)
         data.pages(root, lab.args.state * MIB)
         made.append(root)
     return made
@@ -69,11 +75,12 @@ def snapshots(lab, roots, stack):
     url = said(coordinator, lab.args.timeout)["listening"]
     place = ["--coordinator", url, "--token-file", token]
     # each has a cache of its own, as on machines of their own
+    agents = []
     for number, root in enumerate(roots):
         program = [sys.executable, "-I", "-S", WRITER, os.path.join(root, "pages.db"), str(lab.args.rate)]
         run = [tool.program, "run", *place, "--lineage", f"writer-{number}", "--state", f"state={root}", "--freeze", "--", *program]
-        started(lab, stack, run, tool.env() | {"HOLDFAST_SCRATCH": os.path.join(tool.cache, str(number))})
-    durable(lab, tool, place)
+        agents.append(started(lab, stack, run, tool.env() | {"HOLDFAST_SCRATCH": os.path.join(tool.cache, str(number))}))
+    durable(lab, tool, place, agents)
     found = {"pause_ms": [], "skew_ms": [], "whole_ms": []}
     for number in range(lab.args.snapshots):
         began = time.monotonic()
@@ -116,12 +123,15 @@ def said(process, timeout):
     raise Failed(f"it has said nothing for {timeout} s")
 
 
-def durable(lab, tool, place):
+def durable(lab, tool, place, agents):
     """Waits until all states have a whole checkpoint: what is measured is not the first capture."""
     until = time.monotonic() + lab.args.timeout
     while time.monotonic() < until:
         listed = document(lab.processes.run([tool.program, "-o", "json", "lineages", *place], tool.env()))["lineages"]
         if sum(bool(lineage["newest"]) for lineage in listed) == PROGRAMS:
             return
+        for agent in agents:
+            if agent.poll() is not None:
+                raise Failed(f"an agent ended too early\n{tail(agent.log)}")
         time.sleep(1)
     raise Failed("the first captures did not come to their end")

@@ -29,7 +29,7 @@ pub(super) const SIZE_MIN: u64 = 4 << 20;
 const KEPT_MAX: usize = 64;
 /// Making a clone keeps the original's writers waiting: the longer, the more its blocks are scattered. A file that takes longer than this …
 const TOOK_MAX: Duration = Duration::from_millis(250);
-/// … so many times in a row is not cloned any more.
+/// … so many times in a row keeps the clone that it has for as long as that is of use, and without one is not cloned any more.
 const SLOW_MAX: u8 = 3;
 /// Files remembered for that.
 const SLOW_FILES_MAX: usize = 1024;
@@ -168,9 +168,18 @@ impl Clones {
     }
 
     fn may_clone(&self, of: Key, file: &OwnedFd) -> bool {
-        let mut state = self.state();
-        state.slow.get(&of).is_none_or(|times| *times < SLOW_MAX)
-            && *state.volumes.entry(of.0).or_insert_with(|| volume::is_known(file))
+        // one that is kept is as old as it can be: so much has changed that another one is worth the wait
+        let is_worth_it = !self.is_slow(of) || self.state().kept.iter().any(|kept| kept.captured.clone.of == of);
+        is_worth_it && *self.state().volumes.entry(of.0).or_insert_with(|| volume::is_known(file))
+    }
+
+    /// Whether cloning a file keeps its writers waiting for long, as it did several times in a row.
+    pub(super) fn is_slow_to_clone(&self, info: &FileInfo) -> bool {
+        self.is_slow((info.device, info.inode))
+    }
+
+    fn is_slow(&self, of: Key) -> bool {
+        self.state().slow.get(&of).is_some_and(|times| *times >= SLOW_MAX)
     }
 
     fn clone_of(&self, dir: &Dir, file: &OwnedFd, of: Key) -> Result<Arc<FileClone>, Errno> {

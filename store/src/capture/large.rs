@@ -165,11 +165,16 @@ impl Walker<'_> {
     /// What little has changed since the clone that the tree's version was captured from, if nobody shall wait for another clone. What comes next is
     /// compared with that clone, too: a block that is written once more lies elsewhere than the clone's all the same.
     fn since_a_clone(&self, fd: &OwnedFd, info: &FileInfo, old: Option<&Inode>) -> Option<Since> {
-        let clones = self.request.clones.filter(|_| self.request.brief && !self.request.foreign)?;
+        let clones = self.request.clones.filter(|_| !self.request.foreign)?;
+        let limit = match (clones.is_slow_to_clone(info), self.request.brief) {
+            (true, _) => info.size / BRIEF_SHARE,
+            (false, true) => BRIEF_MAX.min(info.size / BRIEF_SHARE),
+            (false, false) => return None,
+        };
         let version = self.before(fd, info.size, old).version?;
         let (clone, apart) = clones.base(info, &version)?;
         let changes = clone.compared_with(fd, info.size)?.or(&apart);
-        if changes.bytes() > BRIEF_MAX.min(info.size / BRIEF_SHARE) {
+        if changes.bytes() > limit {
             return None;
         }
         tracing::debug!(inode = info.inode, bytes = info.size, changed = changes.bytes(), "captured since a clone");

@@ -213,6 +213,31 @@ fn a_volume_that_runs_short_loses_its_clones_and_no_state() {
     });
 }
 
+/// The writers of a file of many pieces wait long for a clone: the one that there is serves for as long as it is of use.
+#[test]
+fn a_file_that_is_slow_to_clone_is_cloned_seldom_and_never_read_whole() {
+    on_each("a slow file", |mounted| {
+        let slow = Clones { patience: Duration::ZERO, ..Clones::default() };
+        let (lab, place) = (Lab { clones: Some(Arc::new(slow)), ..Lab::new() }, tempfile::tempdir().expect("a directory"));
+        let mut dice = Dice::new(8);
+        let mut file = Edits::new(&mounted.path, FILE, 4096, &mut dice);
+        let mut session = lab.open(1);
+        let (mut made, mut before) = (0, kept(&lab));
+        lab.capture(&mut session, &mounted.path, Dirt::all(), false);
+        for round in 0..30 {
+            // 64 KiB, of 10 MiB: an eighth of it has changed after 20 rounds
+            file.write_at(dice.roll(150) as u64 * 65_536, &dice.bytes(65_536));
+            let (outcome, done) = lab.capture(&mut session, &mounted.path, dirt(&[FILE]), false);
+            assert!(outcome.read_bytes < file.size() / 4, "round {round}: it was read: {}", outcome.read_bytes);
+            assert_restores(&lab, done.sequence, &mounted.path, place.path(), &format!("{}, round {round}", mounted.kind));
+            let now = kept(&lab);
+            made += u32::from(now != before);
+            before = now;
+        }
+        assert!((u32::from(SLOW_MAX)..10).contains(&made), "{made} clones in 30 rounds");
+    });
+}
+
 #[test]
 fn a_clone_goes_with_its_file() {
     on_each("removed files", |mounted| {
