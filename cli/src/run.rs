@@ -21,6 +21,7 @@ mod place;
 mod receipt;
 mod settings;
 
+pub(crate) use child::NotStarted;
 pub(crate) use receipt::Receipt;
 pub(crate) use settings::{holder, owner};
 
@@ -129,7 +130,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<Exit> {
     };
     let prepared = prepare(config, place.transport, place.domain, status, Arc::new(Progress::default())).await;
     let ended = match prepared {
-        Ok(prepared) => supervise(args, prepared.resting(rests), commands, asked, last).await,
+        Ok(prepared) => Box::pin(supervise(args, prepared.resting(rests), commands, asked, last)).await,
         Err(error) => Err(error.into()),
     };
     drop(stop);

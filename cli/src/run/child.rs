@@ -11,6 +11,21 @@ use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
+/// A program that could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("can't run {program}: {source}")]
+pub(crate) struct NotStarted {
+    program: String,
+    source: std::io::Error,
+}
+
+impl NotStarted {
+    /// As shells have it.
+    pub(crate) fn code(&self) -> u8 {
+        if self.source.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 }
+    }
+}
+
 /// A running program.
 #[derive(Debug)]
 pub(crate) struct Child {
@@ -62,7 +77,8 @@ impl Child {
         for variable in allocator::own_variables() {
             command.env_remove(variable);
         }
-        let process = command.args(arguments).spawn().with_context(|| format!("run {}", program.to_string_lossy()))?;
+        let not_started = |source| NotStarted { program: program.to_string_lossy().into_owned(), source };
+        let process = command.args(arguments).spawn().map_err(not_started)?;
         drop(lease); // no other process is to inherit it
         Ok(Self { process, signals })
     }

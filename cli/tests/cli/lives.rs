@@ -118,3 +118,16 @@ fn whoever_does_not_want_to_wait_for_the_last_capture_need_not() {
     kit.protect("web", &state);
     assert_eq!(kit.run(&["cat", "web:data/changed"]).text(), "changed\n", "the disk was kept");
 }
+
+#[test]
+fn a_program_that_cannot_be_started_is_told_as_shells_tell_it() {
+    let kit = Kit::seeded();
+    let path = format!("data={}", kit.path("web").display());
+    let run = |program: &str| kit.run(&["run", "--lineage", "web", "--state", &path, "--", program]);
+    run("no-such-program-anywhere").refused(127, "can't run no-such-program-anywhere");
+    let plain = kit.path("web/old-plain");
+    write(&plain, b"no program");
+    run(plain.to_str().expect("text")).refused(126, "can't run");
+    let (one, two) = (format!("a={}", kit.path("one").display()), format!("a={}", kit.path("two").display()));
+    kit.run(&["run", "--state", &one, "--state", &two, "--", "true"]).refused(2, "two directories are called \"a\"");
+}
