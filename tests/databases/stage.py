@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What databases are tried on: an S3 server, a coordinator, and the `holdfast` program, all on this machine, in one directory."""
+"""What databases and the bank are tried on: an S3 server, a coordinator, and the `holdfast` program, all on this machine, in one directory."""
 import datetime
 import json
 import os
@@ -39,12 +39,12 @@ class Snapshot(Moment):
 class Stage:
     """All of it, until it is struck."""
 
-    def __init__(self, holdfast, freezes=True):
-        self.holdfast, self.freezes = Path(holdfast).resolve(), freezes
+    def __init__(self, holdfast, freezes=True, name="databases"):
+        self.holdfast, self.freezes, self.name = Path(holdfast).resolve(), freezes, name
         must(self.holdfast.exists(), f"there is no {self.holdfast}: cargo build --workspace")
         minio = shutil.which("minio", path=f"{os.environ['PATH']}:{ROOT}/.cache/bin")
         must(minio, "there is no minio in PATH nor in .cache/bin")
-        self.directory = Path(tempfile.mkdtemp(prefix="holdfast-databases-"))
+        self.directory = Path(tempfile.mkdtemp(prefix=f"holdfast-{name}-"))
         try:
             # other users' programs find what is theirs in here, by name
             self.directory.chmod(0o711)
@@ -84,18 +84,25 @@ class Stage:
         until("the S3 server answers", lambda: alive(server) and answers(f"{self.s3}/minio/health/ready"))
 
     def start_coordinator(self):
-        own = {"HOLDFAST_PASSPHRASE": secrets.token_hex(16), **self.credentials}
-        where = ["--repo", f"s3://{BUCKET}/databases", "--endpoint", self.s3]
-        self.processes.run([self.holdfast, "repo", "init", *where], own)
+        self.secrets = {"HOLDFAST_PASSPHRASE": secrets.token_hex(16), **self.credentials}
+        self.repository = ["--repo", f"s3://{BUCKET}/{self.name}", "--endpoint", self.s3]
+        self.processes.run([self.holdfast, "repo", "init", *self.repository], self.secrets)
         self.token = self.directory / "token"
-        command = [self.holdfast, "-o", "json", "coordinator", *where, "--token-file", self.token, "--listen", "127.0.0.1:0"]
-        coordinator = self.processes.start("coordinator", command, own)
+        self.coordinate("127.0.0.1:0")
 
-        def address():
-            lines = coordinator.log.read_text().splitlines()
+    def coordinate(self, address):
+        """A coordinator that listens there."""
+        command = [self.holdfast, "-o", "json", "coordinator", *self.repository, "--token-file", self.token, "--listen", address]
+        log = self.processes.logs / "coordinator"
+        # one that has ended has left what it said
+        before = len(log.read_text().splitlines()) if log.exists() else 0
+        self.coordinator = self.processes.start(log.name, command, self.secrets)
+
+        def listens():
+            lines = log.read_text().splitlines()[before:]
             said = [json.loads(line)["listening"] for line in lines if line.startswith('{"listening"')]
-            return alive(coordinator) and said
-        self.url = until("the coordinator listens", address)[0]
+            return alive(self.coordinator) and said
+        self.url = until("the coordinator listens", listens)[0]
 
     def connect(self):
         return ["--coordinator", self.url, "--token-file", self.token]
@@ -114,12 +121,19 @@ class Stage:
     def snapshot(self, name):
         """All that is protected, at one moment."""
         self.processes.run([self.holdfast, "snapshot", "create", name, *self.fuzzy(), *self.connect()], seconds=90)
-        told = json.loads(self.processes.run([self.holdfast, "-o", "json", "snapshot", "show", name, *self.connect()]))
+        return self.taken(name)
+
+    def taken(self, name):
+        """A snapshot that is there, and must be of one moment."""
+        told = self.shown(name)
         must(told["consistency"] == "frozen" or not self.freezes, f"{name} is of no moment: {told['consistency']}")
         must(all(member["quality"] == "clean" for member in told["members"]) or not self.freezes, f"{name} has changed meanwhile: {told['members']}")
         pauses = {member["lineage"]: member.get("pause_ns", 0) / 1e9 for member in told["members"]}
         cut = min(nanoseconds(member["first_open"]) for member in told["members"])
         return Snapshot(name, ["--snapshot", name], cut, told["skew_ns"] / 1e9, told["bytes"], pauses)
+
+    def shown(self, name):
+        return json.loads(self.processes.run([self.holdfast, "-o", "json", "snapshot", "show", name, *self.connect()]))
 
     def checkpoints(self, lineage):
         """Those of its checkpoints that are one moment, the newest first."""
@@ -127,9 +141,9 @@ class Stage:
         clean = [checkpoint for checkpoint in told["checkpoints"] if checkpoint["quality"] == "clean"]
         return [Moment(f"checkpoint-{one['checkpoint']}", ["--checkpoint", str(one["checkpoint"])], nanoseconds(one["last_close"])) for one in clean]
 
-    def restore(self, moment, lineage):
+    def restore(self, moment, lineage, within=None):
         """What a lineage was at a moment, in a new directory, and how long that took."""
-        target = self.directory / f"{lineage}.{moment.name}"
+        target = (within or self.directory) / f"{lineage}.{moment.name}"
         target.mkdir(mode=0o700)
         command = [self.holdfast, "-o", "json", "restore", *moment.point, "--lineage", lineage, *self.fuzzy(), *self.connect(), target]
         receipt = json.loads(self.processes.run(command, seconds=120))
