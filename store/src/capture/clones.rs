@@ -18,9 +18,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 mod extents;
+mod layout;
 mod version;
 mod volume;
 
+use layout::{Budget, Layout};
 pub(super) use version::Version;
 
 /// Smaller files are read faster than cloned, in bytes.
@@ -43,6 +45,7 @@ pub(super) struct FileClone {
     fd: OwnedFd,
     of: Key,
     size: u64,
+    layout: Layout,
     /// Its space was given back; what can still be read of it means nothing.
     revoked: AtomicBool,
 }
@@ -69,13 +72,19 @@ impl FileClone {
 
     /// What may differ from an older clone; `None` if that can't be told.
     pub(super) fn compare(&self, older: &Self) -> Option<Changes> {
-        older.compared_with(&self.fd, self.size()).filter(|_| !self.is_revoked())
+        extents::flush(&self.fd);
+        older.differences(self.layout.stretches(&self.fd), self.size()).filter(|_| !self.is_revoked())
     }
 
     /// What of its file, which is open and of this size, may differ from it; `None` if that can't be told. What is written while this looks may
     /// be missed.
     pub(super) fn compared_with(&self, file: impl AsFd, size: u64) -> Option<Changes> {
-        match extents::compare(&self.fd, file, (self.size(), size)) {
+        extents::flush(&file);
+        self.differences(extents::list(file), size)
+    }
+
+    fn differences(&self, newer: impl Iterator<Item = extents::Found>, size: u64) -> Option<Changes> {
+        match extents::differences(self.layout.stretches(&self.fd), newer, (self.size(), size)) {
             Ok(changes) => Some(changes).filter(|_| !self.is_revoked()),
             Err(error) => {
                 tracing::debug!(inode = self.of.1, %error, "extents can't be listed; the file is read");
@@ -125,11 +134,12 @@ pub struct Clones {
     state: Mutex<State>,
     /// How long making one may take.
     patience: Duration,
+    layouts: Budget,
 }
 
 impl Default for Clones {
     fn default() -> Self {
-        Self { state: Mutex::default(), patience: TOOK_MAX }
+        Self { state: Mutex::default(), patience: TOOK_MAX, layouts: Budget::default() }
     }
 }
 
@@ -191,7 +201,8 @@ impl Clones {
         rustix::fs::ioctl_ficlone(&fd, file)?;
         let took = began.elapsed();
         let size = u64::try_from(rustix::fs::fstat(&fd)?.st_size).map_err(|_| Errno::OVERFLOW)?;
-        let clone = Arc::new(FileClone { fd, of, size, revoked: AtomicBool::new(false) });
+        let layout = Layout::new(&self.layouts);
+        let clone = Arc::new(FileClone { fd, of, size, layout, revoked: AtomicBool::new(false) });
         let mut state = self.state();
         if took <= self.patience {
             state.slow.remove(&of);

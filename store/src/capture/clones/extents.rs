@@ -23,7 +23,7 @@ const UNDERSTOOD: FiemapExtentFlags = FiemapExtentFlags::LAST.union(FiemapExtent
 
 /// A stretch of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Stretch {
+pub(super) struct Stretch {
     start: u64,
     end: u64,
     /// Where it lies; `None`: that doesn't tell what it holds.
@@ -44,17 +44,16 @@ pub(super) fn flush(fd: impl AsFd) {
     let _ = Fiemap::with_flags(fd, FiemapFlags::SYNC).next();
 }
 
-/// What of a file with these lengths may differ between two clones of it, or a clone and the file itself: both ways, holes included.
-pub(super) fn compare(old: impl AsFd, new: impl AsFd, sizes: (u64, u64)) -> io::Result<Changes> {
-    // once: each request that asks for it looks for what is to be written in all that follows, and eight extents come with each
-    flush(&new);
-    let stretches = |fd| Fiemap::new(fd).map(|extent| extent.map(Stretch::from));
-    differences(stretches(old.as_fd()), stretches(new.as_fd()), sizes)
+/// The stretches of a file in their order. What the system has not written yet may be missing: [`flush`] it before.
+pub(super) fn list<'f>(fd: impl AsFd + 'f) -> impl Iterator<Item = Found> + 'f {
+    // once flushed, not with each request: each that asks for it looks for what is to be written in all that follows, and eight extents come with each
+    Fiemap::new(fd).map(|extent| extent.map(Stretch::from))
 }
 
-type Found = io::Result<Stretch>;
+pub(super) type Found = io::Result<Stretch>;
 
-fn differences(
+/// What of a file with these lengths may differ between two clones of it, or a clone and the file itself: both ways, holes included.
+pub(super) fn differences(
     mut old: impl Iterator<Item = Found>,
     mut new: impl Iterator<Item = Found>,
     (old_size, new_size): (u64, u64),

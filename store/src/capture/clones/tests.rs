@@ -72,6 +72,35 @@ fn whatever_is_done_to_a_file_between_two_clones_is_captured() {
     });
 }
 
+/// Whatever can be remembered of where clones lie: what is captured is the same, and what is remembered goes with the clones.
+#[test]
+fn where_clones_lie_is_remembered_within_bounds() {
+    on_each("layouts", |mounted| {
+        for most in [0, 20, 1 << 20] {
+            let layouts = Budget::of(most);
+            let own = Clones { patience: Duration::MAX, layouts: layouts.clone(), ..Clones::default() };
+            let (mut lab, place) = (Lab { clones: Some(Arc::new(own)), ..Lab::new() }, tempfile::tempdir().expect("a directory"));
+            let mut dice = Dice::new(21);
+            let mut file = Edits::new(&mounted.path, FILE, 4096, &mut dice);
+            let mut session = lab.open(1);
+            lab.capture(&mut session, &mounted.path, Dirt::all(), false);
+            for round in 0..6 {
+                (0..8).for_each(|_| file.edit(&mut dice));
+                lab.brief = round % 2 == 1;
+                let (_, done) = lab.capture(&mut session, &mounted.path, dirt(&[FILE]), false);
+                let what = format!("{}, {most} stretches, round {round}", mounted.kind);
+                assert_restores(&lab, done.sequence, &mounted.path, place.path(), &what);
+                assert!(layouts.left() <= most, "{what}");
+            }
+            let remembers = most > 20 && volume::keeps_places(File::open(&mounted.path).expect("a directory"));
+            assert_eq!(layouts.left() < most - most.min(20), remembers, "{}, {most}: {} left", mounted.kind, layouts.left());
+            drop(session);
+            drop(lab);
+            assert_eq!(layouts.left(), most, "{}, {most}", mounted.kind);
+        }
+    });
+}
+
 /// A writer that never rests: when it ends, the next capture has all of it, though it was at work while the clones were made.
 #[test]
 fn nothing_that_is_written_while_clones_are_made_is_missed() {

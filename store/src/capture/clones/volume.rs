@@ -5,18 +5,25 @@ use rustix::fd::AsFd;
 use rustix::io::Errno;
 
 /// File systems that share blocks between files and say with one number where a block lies. Others that share (bcachefs, ZFS, NFS) don't.
-const KNOWN: [u64; 2] = [
-    0x5846_5342, // XFS
-    0x9123_683e, // btrfs
-];
+const KNOWN: [u64; 2] = [XFS, BTRFS];
+const XFS: u64 = 0x5846_5342;
+const BTRFS: u64 = 0x9123_683e;
 /// A clone makes each overwrite take new space. Below this there are none: a twentieth of the volume, and no more than 1 GiB.
 const FLOOR_PART: u64 = 20;
 const FLOOR_MAX: u64 = 1 << 30;
 
 /// Whether a file lies on a file system that can clone.
 pub(super) fn is_known(fd: impl AsFd) -> bool {
-    let kind = rustix::fs::fstatfs(fd).ok().and_then(|info| u64::try_from(info.f_type).ok());
-    kind.is_some_and(|kind| KNOWN.contains(&kind))
+    kind(fd).is_some_and(|kind| KNOWN.contains(&kind))
+}
+
+/// Whether what nobody writes stays where it is. A balance of btrfs moves it, and what lay there may then hold something else.
+pub(super) fn keeps_places(fd: impl AsFd) -> bool {
+    kind(fd) == Some(XFS)
+}
+
+fn kind(fd: impl AsFd) -> Option<u64> {
+    rustix::fs::fstatfs(fd).ok().and_then(|info| u64::try_from(info.f_type).ok())
 }
 
 /// Whether so little space is free (for this user, below this directory) that nothing may be held on to.
