@@ -17,7 +17,6 @@ mod aim;
 mod marks;
 mod receipt;
 mod report;
-mod verify;
 mod work;
 
 use aim::Aim;

@@ -158,6 +158,10 @@ type Said = mpsc::Sender<Result<SessionResponse, Status>>;
 impl AgentService for Desk {
     type SessionStream = ReceiverStream<Result<SessionResponse, Status>>;
 
+    async fn grant_delivery(&self, _: Request<v1::GrantDeliveryRequest>) -> Result<Response<v1::GrantDeliveryResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
     async fn session(&self, request: Request<Streaming<SessionRequest>>) -> Result<Response<Self::SessionStream>, Status> {
         let bearer = request.metadata().get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
         let bearer = bearer.trim_start_matches("Bearer ").to_owned();
