@@ -9,8 +9,9 @@ use holdfast_store::disk::{self, Dir};
 use holdfast_store::log::Entry;
 use holdfast_store::reader::Reader;
 use holdfast_store::record::Checkpoint;
-use holdfast_store::restore::{Chosen, Extra, Options, Progress, Restore, Stats, Target, prove, restore, verify};
-use holdfast_store::tree::{Name, RootItem};
+use holdfast_store::restore::{Chosen, Extra, Options, Progress, Restore, Stats, Target, Verified, prove, restore, verify};
+use holdfast_store::tree::{Body, Entry as Node, Name, RootItem, cursor};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,6 +55,9 @@ impl Work {
 
     pub(super) fn run(self) -> Result<Delivered, DeliveryError> {
         let targets = self.places.iter().map(|(label, path)| target(label, path)).collect::<Result<Vec<_>, _>>()?;
+        for path in &self.select {
+            self.find(path)?;
+        }
         let (progress, cancel) = (Progress::default(), AtomicBool::default());
         let roots: Vec<RootItem> = self.checkpoint.roots.clone();
         let roots: Vec<RootItem> =
@@ -73,6 +77,27 @@ impl Work {
         sync(&targets, &self.places)?;
         let delivered = self.prove(&roots, &targets, &stats, &cancel)?;
         Ok(Delivered { bytes: progress.bytes.load(Ordering::Relaxed), ..delivered })
+    }
+
+    /// What is chosen must be there: to write nothing is no success.
+    fn find(&self, (label, names): &(String, Vec<Name>)) -> Result<(), DeliveryError> {
+        let Some(root) = self.checkpoint.roots.iter().find(|root| root.label == *label) else { return Ok(()) };
+        let mut map = Some(root.entries());
+        for name in names {
+            let entry = map.map(|map| cursor::get(&*self.reader, &map, name.as_bytes())).transpose()?.flatten();
+            let Some((_, entry)) = entry else {
+                let parts: Vec<_> = std::iter::once(label.as_bytes()).chain(names.iter().map(Name::as_bytes)).collect();
+                return Err(missing(&disk::display(&parts.join(&b'/'))));
+            };
+            map = match entry {
+                Node::Inode(inode) => match inode.body {
+                    Body::Directory { map, .. } => Some(map),
+                    _ => None,
+                },
+                Node::Link(_) => None,
+            };
+        }
+        Ok(())
     }
 
     /// The proof by the root where the whole state is there, otherwise file by file.
@@ -104,9 +129,19 @@ impl Work {
         for deviation in stats.deviations.iter().take(TOLD) {
             tracing::warn!(path = %disk::display(&deviation.path), what = %deviation.what, "not restored as it was");
         }
-        delivered.deviations = stats.deviation_count.max(found.count);
+        delivered.deviations = files(stats, &found);
         Ok(delivered)
     }
+}
+
+/// How many files are not as they were, and could not be: of one, several things may be otherwise.
+fn files(stats: &Stats, found: &Verified) -> u64 {
+    let told = stats.deviations.iter().chain(&found.deviations);
+    let paths: HashSet<&[u8]> = told.map(|deviation| deviation.path.as_slice()).collect();
+    // those that are only counted
+    let more = [(stats.deviation_count, stats.deviations.len()), (found.count, found.deviations.len())];
+    let more = more.map(|(count, told)| count.saturating_sub(told as u64));
+    paths.len() as u64 + more[0].max(more[1])
 }
 
 /// Opens where a state path goes, and makes it if need be.
@@ -126,9 +161,13 @@ fn sync(targets: &[Target], places: &[(String, PathBuf)]) -> Result<(), Delivery
     Ok(())
 }
 
+fn missing(path: &str) -> DeliveryError {
+    DeliveryError::refused(Reason::PathNotFound, format!("the checkpoint has no {path}"))
+}
+
 /// A path taken apart into its label and names.
 fn chosen(path: &str, roots: &[RootItem]) -> Result<(String, Vec<Name>), DeliveryError> {
-    let wrong = || DeliveryError::refused(Reason::PathNotFound, format!("the checkpoint has no {path}"));
+    let wrong = || missing(path);
     let mut parts = path.trim_end_matches('/').split('/');
     let label = parts.next().unwrap_or_default();
     let root = roots.iter().find(|root| root.label == label).ok_or_else(wrong)?;
