@@ -26,7 +26,8 @@ impl Volume {
         let mark = mark(&settings.delivery.restore);
         let found = marker::find("volume", &dir, false).map_err(failed)?;
         let is_ours = found.marker.as_ref().is_some_and(|marker| marker.volume == mark.volume);
-        if !is_ours && !(found.is_empty && found.marker.is_none()) {
+        let is_free = found.is_empty && found.marker.is_none();
+        if !is_ours && !is_free {
             let message = "the volume is not empty: name another claim, or delete what is on it".to_owned();
             return Err(DeliveryError::refused(Reason::ClaimNotEmpty, message));
         }

@@ -92,19 +92,17 @@ async fn what_one_pod_has_begun_the_next_goes_on_with_and_nobody_elses_files_are
     // a pod that ends before it may read: the volume says whose it is
     let token = fs::read_to_string(world.path("token")).expect("a token");
     world.shared.rules.send_modify(|rules| rules.tokens.clear());
-    let first = tokio::spawn({
-        let settings = settings.clone();
-        async move { write(&settings, &mut Report::default()).await }
-    });
     let dir = Dir::open_root(&world.path("volume")).expect("a directory");
     let begun = async {
         while marker::read(&dir).ok().flatten().is_none() {
             tokio::task::yield_now().await;
         }
     };
-    begun.await;
-    first.abort();
-    assert!(first.await.is_err());
+    let mut report = Report::default();
+    tokio::select! {
+        ended = write(&settings, &mut report) => panic!("it can't have read: {ended:?}"),
+        () = begun => {}
+    }
     let state = marker::read(&dir).expect("readable").expect("a marker").state;
     assert!(matches!(state, MarkerState::Restoring(_)), "no agent takes it for whole");
     // and it has left half a file, and one that is too many

@@ -122,8 +122,7 @@ async fn meant(args: &RestoreArgs, cluster: &Cluster) -> anyhow::Result<Option<M
     let lineages = api.list(&ListParams::default()).await.map_err(refused)?.items;
     let meant = workload::find(word, &cluster.namespace, &lineages)?;
     let others = workload::others(&meant, &lineages);
-    // who only reads brings nobody back
-    if !others.is_empty() && !args.with_others && args.into_claim.is_none() {
+    if !others.is_empty() && !args.with_others {
         let message = format!(
             "{} goes back by its policy, and so would {}: add --with-others to bring them back, too, or give {} a policy of its own",
             meant.workload,

@@ -168,7 +168,7 @@ impl Sees<StateRestore> for Context {
         }
         teller.begin().await?;
         if let Some(claim) = delivery::claim_of(&teller.object).map(str::to_owned) {
-            return Box::pin(self.into_claim(teller, &claim)).await;
+            return Box::pin(self.begin_into_claim(teller, &claim)).await;
         }
         if teller.object.spec.elsewhere.is_some() {
             return Box::pin(self.beside(teller)).await;

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Back to an earlier moment: StateRestores, in place, and taken back again."""
+import json
 import time
 
 import stage
 from app import IMAGE, RESTRICTED, began_after, log, policy, ready_pods, uids, workload, written
-from kube import apply, condition, events, get, kubectl, must, name_of, pods, say, until
+from kube import apply, condition, events, get, kubectl, must, name_of, pods, refused as cannot, say, until
 from scenario import scenario
 from scenarios.snapshots import snapshot, taken
 
@@ -200,6 +201,22 @@ def restore_into_claim(store):
         restore(name, **then, **more)
         said = condition({"status": settled(name)}, "Succeeded")
         must(said["status"] == "False" and said["reason"] == reason and word in said["message"], f"{name}: {said}")
+    # who may ask for restores, and not read what is stored, may not have it written to where it can be read
+    rules = [{"apiGroups": ["holdfast.dev"], "resources": ["staterestores"], "verbs": ["create"]}]
+    subject = [{"kind": "ServiceAccount", "name": "clerk", "namespace": SPACE}]
+    kind = "rbac.authorization.k8s.io/v1"
+    apply({"apiVersion": kind, "kind": "Role", "metadata": {"name": "clerk"}, "rules": rules},
+          {"apiVersion": kind, "kind": "RoleBinding", "metadata": {"name": "clerk"}, "subjects": subject,
+           "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "clerk"}}, namespace=SPACE)
+    asked = {"apiVersion": "holdfast.dev/v1alpha1", "kind": "StateRestore", "metadata": {"name": "sly", "namespace": SPACE},
+             "spec": {**then, "elsewhere": {"claim": {"name": "single"}}}}
+    said = cannot("create", f"--as=system:serviceaccount:{SPACE}:clerk", "-f", "-", given=json.dumps(asked))
+    must("statelineages/files" in said, f"refused for another reason: {said}")
+    # and what can't be asked for is refused at once
+    bad = [({**then, "paths": ["data/log"]}, "paths go into a PersistentVolumeClaim only"), ({**then, "elsewhere": {}}, "must name a namespace or a claim")]
+    for spec, word in bad:
+        said = cannot("create", "-f", "-", given=json.dumps({**asked, "spec": spec}))
+        must(word in said, f"refused for another reason: {said}")
     restore("whole", **then, elsewhere={"claim": {"name": "whole"}})
     receipt = settled("whole")["receipts"][0]
     # the volume's own directory is root's: its times can't be set

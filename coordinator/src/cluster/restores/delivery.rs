@@ -4,7 +4,7 @@
 //! ```text
 //! claim    whether the volume can be had
 //!   sketch   what would be written, and what stands in its way
-//!     pod      the pod that writes it
+//!     pod      the pod that writes it, and courier: that it may read it
 //!     course   what is next: the pod is made, runs, is replaced, has ended
 //!     end      and what came of it
 //! ```
@@ -19,21 +19,21 @@ use crate::cluster::conditions::{Saying, Truth};
 use crate::cluster::hindrance::Hindrance;
 use crate::cluster::upgrade::facts::{IMAGE_VARIABLE, variable};
 use crate::cluster::watched::full_name;
-use crate::cluster::{Courier, RepositoryKey, WEBHOOK, pauses};
+use crate::cluster::{RepositoryKey, WEBHOOK, pauses};
 use course::{Next, Seen};
 use holdfast_api::restore::{DeliveryPod, RestorePhaseStatus, RestoredMember};
 use holdfast_api::{StateRestore, StateRestoreStatus, labels};
 use holdfast_core::delivery::{Delivery, Parcel};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, PostParams};
 use kube::runtime::controller::Action;
 use serde_json::Value;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 mod claim;
+mod courier;
 mod course;
 mod end;
 mod pod;
@@ -51,7 +51,7 @@ fn own(object: &StateRestore) -> String {
 
 impl Context {
     /// Plans it, and begins it if nothing stands in its way.
-    pub(super) async fn into_claim(&self, teller: Teller<'_>, name: &str) -> Result<Action, kube::Error> {
+    pub(super) async fn begin_into_claim(&self, teller: Teller<'_>, name: &str) -> Result<Action, kube::Error> {
         let draft = match self.aim(&teller.object).await? {
             Ok(draft) => draft,
             Err(why) => return self.hindered(teller, &why).await,
@@ -68,7 +68,7 @@ impl Context {
         let planned = sketch::sketch(&draft, &spec.accept, name, &claim, chosen);
         match self.shown(teller, &draft.repository, &planned).await? {
             ControlFlow::Break(done) => Ok(done),
-            ControlFlow::Continue(teller) => self.begin_delivery(teller, &draft.repository, planned).await,
+            ControlFlow::Continue(teller) => Box::pin(self.begin_delivery(teller, &draft.repository, planned)).await,
         }
     }
 
@@ -91,7 +91,7 @@ impl Context {
         let status = StateRestoreStatus { phase: Some(RestorePhaseStatus::Making), members, ..teller.status() };
         let saying = Saying::new(SUCCEEDED, Truth::Unknown, "Making", format!("a pod is made for it: {}", planned.short));
         self.begun(&mut teller, status, &saying, planned.short).await?;
-        self.deliver(teller).await
+        Box::pin(self.deliver(teller)).await
     }
 
     /// What stands written that a restore into a claim has begun: its lineages go on, and its pod may read them.
@@ -224,47 +224,6 @@ impl Context {
         Ok(Action::requeue(self.pauses.put_off(&teller.uid(), self.with.clock.monotonic(), pauses::LONGEST)))
     }
 
-    /// Makes known whose pod may read what.
-    fn send(&self, object: &StateRestore) {
-        let status = object.status.clone().unwrap_or_default();
-        let repository = status.repository.as_ref().and_then(|key| key.parse::<RepositoryKey>().ok());
-        let (Some(repository), Some((name, uid))) = (repository, made(&status)) else { return };
-        let lineages = status.members.into_iter().map(|member| (member.lineage, member.stored_as)).collect();
-        let courier = Courier { namespace: own(object), name, repository, lineages };
-        self.couriers.send_if_modified(|all| {
-            let is_new = all.get(&uid) != Some(&courier);
-            if is_new {
-                Arc::make_mut(all).insert(uid, courier);
-            }
-            is_new
-        });
-    }
-
-    /// The pod of a restore may read nothing any more, and is deleted unless it has ended.
-    async fn recall(&self, object: &StateRestore) {
-        let status = object.status.clone().unwrap_or_default();
-        let Some((name, uid)) = made(&status) else { return };
-        self.couriers.send_if_modified(|all| Arc::make_mut(all).remove(&uid).is_some());
-        let repository = status.repository.and_then(|key| key.parse::<RepositoryKey>().ok());
-        if let Some(coordinator) = repository.and_then(|key| self.coordinator(&key).ok()) {
-            coordinator.shared().revoke_all(&uid);
-        }
-        let is_over = crate::cluster::once::is_over(object) && object.metadata.deletion_timestamp.is_none();
-        if !is_over && let Err(error) = self.delete_courier(&own(object), &name, &uid).await {
-            tracing::warn!(pod = name, %error, "the pod of a restore could not be deleted");
-        }
-    }
-
-    async fn delete_courier(&self, namespace: &str, name: &str, uid: &str) -> Result<(), kube::Error> {
-        super::pods::delete(&Api::<Pod>::namespaced(self.with.client.clone(), namespace), name, uid).await
-    }
-
-    async fn is_node_lost(&self, pod: &Pod) -> Result<bool, kube::Error> {
-        let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) else { return Ok(true) };
-        let node = Api::<Node>::all(self.with.client.clone()).get_opt(node).await?;
-        Ok(!node.as_ref().is_some_and(crate::cluster::slots::is_ready))
-    }
-
     /// A restore's object has gone before all was written: its pod goes, and the claim stays as it is.
     pub(super) async fn abandon_delivery(&self, object: &StateRestore) {
         self.recall(object).await;
@@ -280,12 +239,6 @@ impl Context {
 fn take(held: &Held, object: &StateRestore) {
     // nothing is taken, so nobody else can have it
     held.take(&object.uid().unwrap_or_default(), &full_name(object), Vec::new()).ok();
-}
-
-/// The pod that was made: name, UID.
-fn made(status: &StateRestoreStatus) -> Option<(String, String)> {
-    let pod = status.pod.as_ref().filter(|pod| !pod.uid.is_empty())?;
-    Some((pod.name.clone(), pod.uid.clone()))
 }
 
 /// Whether a pod says that it is a restore's.
