@@ -48,6 +48,8 @@ def arguments():
     parser.add_argument("--runs", type=positive, default=1, help="measure so often, the tools in turn, and show medians")
     parser.add_argument("--size", type=positive, help="MiB of large data [2048; quick: 96]")
     parser.add_argument("--files", type=positive, help="number of small files [1000000; quick: 20000]")
+    parser.add_argument("--snapshots", type=positive, help="how many, of programs that write [30; quick: 5]")
+    parser.add_argument("--rate", type=positive, default=250, help="pages of 4 KiB that each of these programs overwrites in a second")
     parser.add_argument("--changes", type=positive, default=1, help="changes while the agent runs, in each run")
     parser.add_argument("--xfs", action="store_true", help="pages also on an XFS with reflinks, in a file; needs root")
     parser.add_argument("--work", default=os.path.join(target, "bench"), help="where data and the server's files go [target/bench]")
@@ -58,8 +60,8 @@ def arguments():
     for name in ("restic", "rustic", "minio"):
         parser.add_argument(f"--{name}", metavar="PATH", help="the program or the directory it is in [looked for in PATH]")
     args = parser.parse_args()
-    sizes = {"size": 96, "files": 20_000, "timeout": 100, "rest": 5} if args.quick else {
-        "size": 2048, "files": 1_000_000, "timeout": 3600, "rest": 30}
+    sizes = {"size": 96, "files": 20_000, "timeout": 100, "rest": 5, "state": 32, "snapshots": 5} if args.quick else {
+        "size": 2048, "files": 1_000_000, "timeout": 3600, "rest": 30, "state": 1024, "snapshots": 30}
     for name, value in sizes.items():
         setattr(args, name, getattr(args, name, None) or value)
     args.built = os.path.join(target, "release", "holdfast")
@@ -118,7 +120,7 @@ def introduce(args, tools, server_program, processes):
     if about["load"] > 0.3 * about["cores"]:
         print(f"  THIS MACHINE IS BUSY (load {about['load']}): these figures say little")
     print(f"{'quick, ' if args.quick else ''}{args.size} MiB of large data, {args.files} small files, runs: {args.runs}\n", flush=True)
-    settings = {name: getattr(args, name) for name in ("quick", "size", "files", "runs", "changes", "xfs", "rest")}
+    settings = {name: getattr(args, name) for name in ("quick", "size", "files", "runs", "changes", "xfs", "rest", "state", "snapshots", "rate")}
     return {"machine": about, "versions": versions, "settings": settings}
 
 

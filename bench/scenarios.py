@@ -7,6 +7,7 @@ import time
 import data
 from lab import MIB
 from machine import Xfs
+from pauses import PROGRAMS, pauses
 from observe import Watch
 from processes import Failed, Usage, cpu_of, memory_of, wait_idle
 
@@ -134,7 +135,7 @@ def resting(lab, tool, root):
         lab.processes.end(agent, signal.SIGKILL)
 
 
-SCENARIOS = {"big": big, "pages": pages, "small": small, "rest": rest}
+SCENARIOS = {"big": big, "pages": pages, "small": small, "rest": rest, "pauses": pauses}
 
 
 def needs(name, args):
@@ -144,5 +145,6 @@ def needs(name, args):
         "big": (3 * big_bytes, 0),
         "pages": ((5 if args.xfs else 3) * big_bytes, 0),
         "small": (2 * small_bytes + args.files * 2048, 2 * args.files + 50_000),
+        "pauses": ((4 if args.xfs else 2) * PROGRAMS * args.state * MIB, 0),
         "rest": (max(2 * big_bytes, small_bytes + args.files * 2048), args.files + 50_000),
     }[name]

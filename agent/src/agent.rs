@@ -18,6 +18,7 @@ use holdfast_store::capture::CaptureError;
 use holdfast_store::log::Trouble;
 use holdfast_store::write::{Acknowledged, Opening, Session};
 use std::future::Future;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -153,6 +154,14 @@ impl Agent {
         agent
     }
 
+    /// What the program that is protected must inherit: as long as it runs, nobody else protects its state, whatever becomes of this process.
+    ///
+    /// # Errors
+    /// If there are too many open files.
+    pub fn lease(&self) -> std::io::Result<OwnedFd> {
+        self.scratch.lease()
+    }
+
     /// Captures what changes until told to end, or until it must not any more.
     ///
     /// # Errors
@@ -167,12 +176,7 @@ impl Agent {
                 finished = finish(&mut self.capturing) => {
                     // claiming the lineage again takes as long as the store is away: whoever ends this agent must not wait for that
                     let mut asked = Asked::default();
-                    let ended = tokio::select! {
-                        // first what has ended: until then its session is in nobody's hands, and it must not be waited for again
-                        biased;
-                        captured = self.captured(finished) => captured.map(|()| None)?,
-                        within = asked.until_end(&mut commands) => Some(within),
-                    };
+                    let ended = unless_ended(self.captured(finished), asked.until_end(&mut commands)).await?;
                     self.take_up(asked);
                     if let Some(within) = ended {
                         return self.end(within).await;
@@ -366,6 +370,19 @@ pub(crate) const fn last_of(checkpoint: &Acknowledged) -> LastCheckpoint {
     }
 }
 
+/// What a capture gave is taken up, unless the agent is to end before that is done: then within what time. It is begun in any case, however early
+/// the end comes: until then the capture's session is in nobody's hands, and the capture must not be waited for again.
+async fn unless_ended<E>(
+    taken_up: impl Future<Output = Result<(), E>>,
+    end: impl Future<Output = Duration>,
+) -> Result<Option<Duration>, E> {
+    tokio::select! {
+        biased;
+        taken_up = taken_up => taken_up.map(|()| None),
+        within = end => Ok(Some(within)),
+    }
+}
+
 async fn finish(capturing: &mut Option<Capturing>) -> Finished {
     match capturing {
         Some(capturing) => capturing.await,
@@ -377,5 +394,28 @@ async fn sleep_until(until: Option<Monotonic>) {
     match until {
         Some(until) => tokio::time::sleep(until.since(SystemClock.monotonic())).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[tokio::test]
+    async fn what_a_capture_gave_is_taken_up_however_early_the_end_comes() {
+        let within = Duration::from_secs(7);
+        // a choice by chance would have to be the right one every time
+        for _ in 0..64 {
+            let begun = Cell::new(false);
+            let store_away = async {
+                begun.set(true);
+                std::future::pending::<Result<(), AgentError>>().await
+            };
+            assert_eq!(unless_ended(store_away, std::future::ready(within)).await.expect("no error"), Some(within));
+            assert!(begun.get(), "its session would be lost");
+            let at_once = std::future::ready(Ok::<_, AgentError>(()));
+            assert_eq!(unless_ended(at_once, std::future::ready(within)).await.expect("no error"), None);
+        }
     }
 }

@@ -86,6 +86,8 @@ pub(crate) struct Job {
     pub(crate) foreign: bool,
     /// Make a checkpoint even if the state is the same.
     pub(crate) always: bool,
+    /// The application stands still while it is read.
+    pub(crate) brief: bool,
 }
 
 /// What came of it.
@@ -185,6 +187,7 @@ fn read(session: &mut Session, setting: &Setting, job: &Job) -> Result<Outcome, 
         observer: Some(&Guide { watch: &setting.watch, governor: &setting.governor }),
         encoders: setting.encoders,
         clones: setting.clones.as_deref(),
+        brief: job.brief,
         partial_after: setting.partial_after,
     };
     let (roots, totals, reader) = (session.roots().to_vec(), *session.totals(), Arc::clone(session.reader()));

@@ -49,7 +49,7 @@ pub enum AgentError {
         path: PathBuf,
     },
     /// Another agent on this machine has the lineage.
-    #[error("lineage {lineage} is being protected by another process on this machine (it holds {lock})")]
+    #[error("lineage {lineage} is in use on this machine: another process protects it, or was killed and has left its program running (fuser {} shows which)", .lock.display())]
     Locked {
         /// Its name.
         lineage: String,

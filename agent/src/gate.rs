@@ -10,7 +10,7 @@ use crate::history::{self, Newest, PassedOver};
 use crate::scratch::{LineageScratch, Memory, apart};
 use crate::status::{LastCheckpoint, Restored, Status};
 use crate::watch::{Ear, Watch};
-use crate::{AgentError, capture, marker, thread};
+use crate::{AgentError, capture, lock, marker, thread};
 use holdfast_core::checkpoint::Quality;
 use holdfast_core::disk::{self, Decision, Found, Marker, MarkerState, decide};
 use holdfast_core::id::{HolderKey, LineageId, VolumeId};
@@ -84,6 +84,9 @@ pub async fn prepare(
     let gate = Gate { config, lineage, log, scratch, roots, status, cancel: Arc::default() };
     // nothing is claimed for a disk that a person must decide about
     let seen = gate.look().await?;
+    for root in gate.roots.iter().filter(|root| !root.path.read_only) {
+        lock::announce(&root.dir, gate.scratch.lock());
+    }
     let reader = Reader::new(transport, domain, tokio::runtime::Handle::current(), Some(Arc::clone(gate.scratch.packs())));
     let (session, opening) = gate.claim(Arc::new(reader), None).await?;
     // the log may have moved until it was claimed; now it can't any more
@@ -188,7 +191,7 @@ impl Gate {
         Box::pin(snapshot::hold(&self.log, sequence, Purpose::Restore, SystemClock.now())).await?;
         self.mark(session.generation(), setting.volume, MarkerState::Restoring(sequence))?;
         let dirt = setting.roots.iter().map(|root| (root.path.label.clone(), Dirt::all())).collect();
-        let job = Job { dirt, foreign: true, always: true };
+        let job = Job { dirt, foreign: true, always: true, brief: false };
         let setting = setting.clone();
         let (session, done) = thread::run("branch", move || {
             let done = capture::run(&mut session, &setting, &job, false);

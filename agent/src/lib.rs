@@ -13,6 +13,7 @@ pub mod error;
 pub mod governor;
 pub mod grant;
 pub mod history;
+pub mod lock;
 pub mod marker;
 pub mod pod;
 pub mod quiesce;

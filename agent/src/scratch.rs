@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +18,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct LineageScratch {
     directory: PathBuf,
-    _lock: File,
+    path: PathBuf,
+    lock: File,
     packs: Arc<Scratch>,
 }
 
@@ -28,6 +30,15 @@ pub struct Memory {
     pub watermark: (u64, RecordHash),
     /// The key of this place's last claim: that holder is gone, since its lock is ours.
     pub holder_key: HolderKey,
+}
+
+impl Drop for LineageScratch {
+    /// In good order the lock goes at once, whoever has inherited a handle on it.
+    fn drop(&mut self) {
+        if let Err(error) = rustix::fs::flock(&self.lock, FlockOperation::Unlock) {
+            tracing::debug!(lock = %self.path.display(), %error, "could not let go of the lock");
+        }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -54,7 +65,21 @@ impl LineageScratch {
             Err(error) => return Err(failed(error.into())),
         }
         let packs = Arc::new(Scratch::open(&directory, limit_bytes)?);
-        Ok(Self { directory, _lock: lock, packs })
+        Ok(Self { directory, path, lock, packs })
+    }
+
+    /// The file that is locked.
+    #[must_use]
+    pub fn lock(&self) -> &Path {
+        &self.path
+    }
+
+    /// A handle on the lock for a program to inherit: should this process be killed, the lock stays until that program has ended, too.
+    ///
+    /// # Errors
+    /// If there are too many open files.
+    pub fn lease(&self) -> io::Result<OwnedFd> {
+        Ok(rustix::io::dup(&self.lock)?)
     }
 
     /// Copies of packs of nodes.

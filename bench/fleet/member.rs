@@ -175,6 +175,7 @@ fn first_checkpoint(session: &mut write::Session, state: &Path) -> LastCheckpoin
         observer: None,
         encoders: 1,
         clones: None,
+        brief: false,
         partial_after: Duration::from_secs(3600),
     };
     let (roots, totals, reader) = (session.roots().to_vec(), *session.totals(), Arc::clone(session.reader()));

@@ -2,7 +2,7 @@
 //! Whom the commands talk to: a running coordinator, or one in this process over a repository. Both speak gRPC.
 
 use crate::exit::Usage;
-use crate::repo::RepoArgs;
+use crate::repo::{RepoArgs, Which, is_on_line, which};
 use anyhow::Context;
 use clap::Args;
 use holdfast_agent::grant::Granted;
@@ -15,7 +15,7 @@ use holdfast_proto::v1::restore_service_client::RestoreServiceClient;
 use holdfast_proto::v1::snapshot_service_client::SnapshotServiceClient;
 use holdfast_store::repository::Repository;
 use holdfast_store::transport::{Retries, Retrying, Transport};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -103,27 +103,18 @@ enum Place {
 impl ConnectArgs {
     /// Where to go. What was written on the command line counts more than the environment.
     fn place(&self) -> Result<Place, Usage> {
-        let from_env = |value: &str, name: &str| std::env::var(name).is_ok_and(|env| env == value);
-        match (&self.coordinator, &self.repo.repo) {
-            (None, None) => Err(Usage(
-                "where is the state? Give --repo s3://bucket/prefix (or set HOLDFAST_REPO), or --coordinator http://host:port"
-                    .to_owned(),
-            )),
-            (None, Some(_)) => Ok(Place::Repository),
-            (Some(url), None) => Ok(Place::Coordinator(url.clone())),
-            (Some(url), Some(repo)) => match (from_env(url, "HOLDFAST_COORDINATOR"), from_env(repo, "HOLDFAST_REPO")) {
-                (false, true) => Ok(Place::Coordinator(url.clone())),
-                (true, false) => Ok(Place::Repository),
-                _ => Err(Usage(
-                    "both a repository and a coordinator are given: name one, by --repo or by --coordinator".to_owned(),
-                )),
-            },
+        let nowhere =
+            "where is the state? Give --repo s3://bucket/prefix (or set HOLDFAST_REPO), or --coordinator http://host:port";
+        match which(self.coordinator.as_deref(), self.repo.repo.as_deref(), is_on_line)? {
+            Which::Repository => Ok(Place::Repository),
+            Which::Coordinator(url) => Ok(Place::Coordinator(url.to_owned())),
+            Which::Neither => Err(Usage(nowhere.to_owned())),
         }
     }
 
     fn token(&self) -> anyhow::Result<Option<MetadataValue<Ascii>>> {
         let token = match &self.token_file {
-            Some(path) => std::fs::read_to_string(path).with_context(|| format!("read the token from {}", path.display()))?,
+            Some(path) => read_token(path)?,
             None => match std::env::var("HOLDFAST_TOKEN") {
                 Ok(token) => token,
                 Err(_) => return Ok(None),
@@ -181,6 +172,11 @@ impl ConnectArgs {
         let speaker = InterceptedService::new(channel.clone(), bearer.clone());
         Connection { speaker, channel, bearer, repository, domain: self.domain.clone(), in_process }
     }
+}
+
+/// A token in a file.
+pub(crate) fn read_token(path: &Path) -> Result<String, Usage> {
+    std::fs::read_to_string(path).map_err(|error| Usage(format!("can't read the token from {}: {error}", path.display())))
 }
 
 impl Connection {

@@ -90,7 +90,10 @@ pub(crate) async fn run(args: DemoArgs, verbose: u8, out: &mut Output) -> anyhow
         () = interrupts.next() => None,
     };
     let exit = match &told {
-        None => Exit::with(130),
+        None => {
+            note("interrupted: the processes of the demo are being ended");
+            Exit::with(130)
+        }
         Some(Err(error)) => {
             story.show_logs();
             Exit::failed(&anyhow::anyhow!("the demo did not prove what it should: {error:#}"))

@@ -3,6 +3,7 @@
 
 use crate::connection::Remote;
 use crate::output::{OutputError, note};
+use crate::run::NotStarted;
 use holdfast_agent::AgentError;
 use holdfast_core::disk::Refusal;
 use holdfast_proto::problem::Reason;
@@ -114,6 +115,9 @@ fn code_of(error: &anyhow::Error) -> u8 {
     }
     if error.is::<NotFound>() {
         return NOT_FOUND;
+    }
+    if let Some(not_started) = error.downcast_ref::<NotStarted>() {
+        return not_started.code();
     }
     if error.is::<ProbeError>() {
         return STORE;

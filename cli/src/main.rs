@@ -28,7 +28,7 @@ mod thread;
 mod timeline;
 mod view;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use exit::Exit;
 use output::{Format, Output};
 use std::process::ExitCode;
@@ -95,7 +95,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut words = without_empty(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches_mut(&mut words).unwrap_or_else(|error| error.exit());
     if matches!(cli.command, Command::Keeper) {
         // it must do without anything that could hold it up
         let kept = holdfast_agent::quiesce::keep();
@@ -111,6 +112,13 @@ fn main() -> ExitCode {
         Err(error) => Err(anyhow::Error::from(error).context("start the runtime")),
     };
     exit::finish(result.unwrap_or_else(|error| Exit::failed(&error)))
+}
+
+/// A variable that is empty says nothing, as one that is not set.
+fn without_empty(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let plain = command.mut_args(|arg| if arg.get_env().is_some_and(is_empty) { arg.env(None) } else { arg });
+    plain.mut_subcommands(without_empty)
 }
 
 async fn command(command: Command, verbose: u8, out: &mut Output) -> anyhow::Result<Exit> {

@@ -2,17 +2,57 @@
 //! Which repository, and how to open it.
 
 use crate::exit::Usage;
-use anyhow::Context;
 use clap::Args;
 use holdfast_agent::clock::SystemClock;
 use holdfast_store::StoreError;
 use holdfast_store::capture::Clock;
+use holdfast_store::name::Name;
 use holdfast_store::probe::{Options, probe};
 use holdfast_store::repository::{Kdf, Repository};
 use holdfast_store::transport::s3::{self, S3};
-use holdfast_store::transport::{Retries, Retrying, Transport};
+use holdfast_store::transport::{Failure, Range, Retries, Retrying, Transport};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long whoever waits at a terminal waits for a store that does not answer at all. One that has answered may be away for longer.
+const FIRST_ANSWER: Retries = Retries { deadline: Duration::from_secs(4), pause: Duration::from_millis(50) };
+
+/// What is given of a repository and a coordinator, where only one of them can be meant.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Which<'a> {
+    Repository,
+    Coordinator(&'a str),
+    Neither,
+}
+
+/// Which of two is meant: the one on the command line rather than the environment's.
+pub(crate) fn which<'a>(
+    coordinator: Option<&'a str>,
+    repo: Option<&str>,
+    is_on_line: impl Fn(&str) -> bool,
+) -> Result<Which<'a>, Usage> {
+    match (coordinator, repo) {
+        (None, None) => Ok(Which::Neither),
+        (None, Some(_)) => Ok(Which::Repository),
+        (Some(url), None) => Ok(Which::Coordinator(url)),
+        (Some(url), Some(_)) => match (is_on_line("--coordinator"), is_on_line("--repo")) {
+            (true, false) => Ok(Which::Coordinator(url)),
+            (false, true) => Ok(Which::Repository),
+            _ => Err(Usage("both a repository and a coordinator are given: name one, by --repo or by --coordinator".to_owned())),
+        },
+    }
+}
+
+/// Whether an option is written on this program's command line, before the command that it runs.
+pub(crate) fn is_on_line(option: &str) -> bool {
+    let is_it = |word: &OsStr| {
+        let rest = word.as_encoded_bytes().strip_prefix(option.as_bytes());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"="))
+    };
+    std::env::args_os().take_while(|word| word != "--").any(|word| is_it(&word))
+}
 
 /// Where the repository is.
 #[derive(Debug, Clone, Args)]
@@ -75,6 +115,17 @@ impl RepoArgs {
         Ok(Arc::new(Retrying::new(Arc::new(S3::new(self.options()?).await), Retries::default())))
     }
 
+    /// The store, for whoever waits at a terminal: that it is there is found out at once.
+    async fn transport_that_answers(&self) -> anyhow::Result<Arc<dyn Transport>> {
+        let store: Arc<dyn Transport> = Arc::new(S3::new(self.options()?).await);
+        let first = Retrying::new(Arc::clone(&store), FIRST_ANSWER);
+        first.get(&Name::repository(), Range::All).await.map(drop).or_else(|error| match error.failure {
+            Failure::NotFound => Ok(()), // whoever opens it says so
+            _ => Err(StoreError::from(error)),
+        })?;
+        Ok(Arc::new(Retrying::new(store, Retries::default())))
+    }
+
     /// The passphrase, from the file or the environment.
     pub(crate) fn passphrase(&self) -> anyhow::Result<Vec<u8>> {
         let passphrase = match &self.passphrase_file {
@@ -94,16 +145,16 @@ impl RepoArgs {
 
     /// Opens the repository, which must exist.
     pub(crate) async fn open(&self) -> anyhow::Result<Repository> {
-        let transport = self.transport().await?;
-        Ok(Repository::open(transport, &self.passphrase()?).await?)
+        let passphrase = self.passphrase()?;
+        Ok(Repository::open(self.transport_that_answers().await?, &passphrase).await?)
     }
 
     /// Opens the repository, creating it if there is none; whether it did. Before it does, the store must prove that it keeps two writers
-    /// apart: on one that doesn't, nothing that is stored is safe.
-    pub(crate) async fn create(&self) -> anyhow::Result<(Repository, bool)> {
+    /// apart: on one that doesn't, nothing that is stored is safe. `patient`: the network, or the store, may just be starting.
+    pub(crate) async fn create(&self, patient: bool) -> anyhow::Result<(Repository, bool)> {
         // a passphrase that is missing should be told before anything is tried
         let passphrase = self.passphrase()?;
-        let transport = self.transport().await?;
+        let transport = if patient { self.transport().await? } else { self.transport_that_answers().await? };
         match Repository::open(transport.clone(), &passphrase).await {
             Ok(repository) => return Ok((repository, false)),
             Err(StoreError::NoRepository { .. }) => {}
@@ -116,7 +167,8 @@ impl RepoArgs {
 
 /// A passphrase in a file, without the end of its line.
 pub(crate) fn read_passphrase(path: &Path) -> anyhow::Result<Vec<u8>> {
-    Ok(trimmed(std::fs::read(path).with_context(|| format!("read the passphrase from {}", path.display()))?))
+    let read = std::fs::read(path);
+    Ok(trimmed(read.map_err(|error| Usage(format!("can't read the passphrase from {}: {error}", path.display())))?))
 }
 
 fn trimmed(mut passphrase: Vec<u8>) -> Vec<u8> {
@@ -140,6 +192,20 @@ mod tests {
             passphrase_file: None,
         };
         args.options()
+    }
+
+    #[test]
+    fn one_place_and_the_command_line_before_the_environment() {
+        let (coordinator, repo) = (Some("http://a"), Some("s3://abc"));
+        let found = |coordinator, repo, line: &'static [&str]| which(coordinator, repo, |option| line.contains(&option));
+        assert_eq!(found(None, repo, &[]).expect("one"), Which::Repository);
+        assert_eq!(found(coordinator, None, &[]).expect("one"), Which::Coordinator("http://a"));
+        assert_eq!(found(None, None, &[]).expect("none"), Which::Neither);
+        assert_eq!(found(coordinator, repo, &["--repo"]).expect("one"), Which::Repository);
+        assert_eq!(found(coordinator, repo, &["--coordinator"]).expect("one"), Which::Coordinator("http://a"));
+        for line in [&[][..], &["--repo", "--coordinator"]] {
+            assert!(found(coordinator, repo, line).expect_err("both").0.contains("name one"));
+        }
     }
 
     #[test]

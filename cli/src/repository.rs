@@ -121,7 +121,7 @@ pub(crate) async fn run(args: RepositoryArgs, out: &mut Output) -> anyhow::Resul
 }
 
 async fn init(repo: &RepoArgs, out: &mut Output) -> anyhow::Result<()> {
-    let (repository, created) = repo.create().await?;
+    let (repository, created) = repo.create(false).await?;
     let document = Created { repository: repository.id().to_string(), location: repository.transport().location(), created };
     if out.is_json() {
         return Ok(out.document(&document)?);

@@ -15,11 +15,13 @@ use std::os::unix::ffi::OsStrExt;
 
 mod aim;
 mod marks;
+mod preview;
 mod receipt;
 mod report;
 mod work;
 
 use aim::Aim;
+use preview::Preview;
 use report::Reporter;
 
 /// Bring a lineage's files back as they were.
@@ -68,7 +70,9 @@ pub(crate) async fn run(args: RestoreArgs, out: &mut Output) -> anyhow::Result<E
     let checkpoint = connection.lineages().get_checkpoint(request).await.map_err(remote)?.into_inner();
     let aim = Aim::new(&args, &checkpoint, &paths)?;
     if args.dry_run {
-        receipt::planned(&checkpoint, &aim, &here, out)?;
+        let preview = if aim.occupied { Some(look(&args, &connection, &checkpoint, lineage, &aim, paths).await?) } else { None };
+        connection.end().await;
+        receipt::planned(&checkpoint, &aim, preview.as_ref(), &here, out)?;
         return Ok(Exit::ok());
     }
     notes(&receipt::plan(&checkpoint, &aim, &here));
@@ -87,6 +91,22 @@ pub(crate) async fn run(args: RestoreArgs, out: &mut Output) -> anyhow::Result<E
     let done = done?;
     receipt::print(&checkpoint, &done, &here, out)?;
     Ok(Exit::with(done.code()))
+}
+
+/// What would become of a target that holds something.
+async fn look(
+    args: &RestoreArgs,
+    connection: &Connection,
+    checkpoint: &v1::Checkpoint,
+    lineage: v1::LineageRef,
+    aim: &Aim,
+    paths: Vec<Vec<u8>>,
+) -> anyhow::Result<Preview> {
+    let (restore, granted) = create(connection, checkpoint, lineage, aim, paths).await?;
+    let preview = preview::preview(args, connection, &granted, checkpoint, aim).await;
+    // whoever lists restores is told that this was none
+    Reporter::new(connection, restore.id).failed("a dry run: nothing was restored").await;
+    preview
 }
 
 /// The paths that were asked for, each from its label on.

@@ -2,10 +2,12 @@
 //! `holdfast run`: any program on any machine, protected.
 
 use crate::exit::Exit;
+use crate::human::took;
 use crate::output::note;
 use anyhow::Context;
 use clap::Args;
 use holdfast_agent::{Command, Prepared, Status, prepare, rests_alone};
+use holdfast_core::checkpoint::Quality;
 use holdfast_store::restore::Progress;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -19,8 +21,12 @@ mod place;
 mod receipt;
 mod settings;
 
+pub(crate) use child::NotStarted;
 pub(crate) use receipt::Receipt;
 pub(crate) use settings::{holder, owner};
+
+/// Whoever waits longer for the last capture is told what for.
+const TOLD_AFTER: Duration = Duration::from_secs(3);
 
 /// Run a program and protect its state while it runs.
 #[derive(Debug, Args)]
@@ -85,9 +91,9 @@ pub(crate) struct RunArgs {
     /// The process to die with
     #[arg(long, value_name = "PID", hide = true)]
     die_with: Option<i32>,
-    /// Seconds for the last capture after the program has ended
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    end_within: u64,
+    /// Seconds for the last capture after the program has ended [default: 60; 3600 while there is no whole checkpoint yet]
+    #[arg(long, value_name = "SECONDS")]
+    end_within: Option<u64>,
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -105,6 +111,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<Exit> {
     let quiescing = settings::quiescing(&args)?;
     let place = args.place.open(&args.domain, &mut config).await?;
     let (status, seen) = watch::channel(Status::default());
+    let last = seen.clone();
     let (commands, asked) = mpsc::channel(4);
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async move { drop(stopped.await) };
@@ -123,7 +130,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<Exit> {
     };
     let prepared = prepare(config, place.transport, place.domain, status, Arc::new(Progress::default())).await;
     let ended = match prepared {
-        Ok(prepared) => supervise(args, prepared.resting(rests), commands, asked).await,
+        Ok(prepared) => Box::pin(supervise(args, prepared.resting(rests), commands, asked, last)).await,
         Err(error) => Err(error.into()),
     };
     drop(stop);
@@ -137,6 +144,7 @@ async fn supervise(
     prepared: Prepared,
     commands: mpsc::Sender<Command>,
     asked: mpsc::Receiver<Command>,
+    status: watch::Receiver<Status>,
 ) -> anyhow::Result<Exit> {
     if let Some(restored) = &prepared.restored {
         note(&receipt::line(restored));
@@ -147,7 +155,7 @@ async fn supervise(
             receipt::write(path, restored).with_context(|| format!("write the receipt to {}", path.display()))?;
         }
     }
-    let mut child = child::Child::start(&args.command)?;
+    let mut child = child::Child::start(&args.command, prepared.agent.lease().context("keep the lock for the program")?)?;
     let mut agent = std::pin::pin!(prepared.agent.run(asked));
     let ended = tokio::select! {
         ended = child.wait() => ended?,
@@ -159,7 +167,39 @@ async fn supervise(
             return Ok(if ended.code == 0 { Exit::failed(&error) } else { Exit::with(ended.code) });
         }
     };
-    commands.send(Command::End(Duration::from_secs(args.end_within))).await.ok();
-    agent.await.context("capture the last changes")?;
-    Ok(Exit::with(ended.code))
+    let within = args.end_within.map_or_else(|| end_within(&status.borrow()), Duration::from_secs);
+    commands.send(Command::End(within)).await.ok();
+    let (mut told, mut interrupted) = (std::pin::pin!(tokio::time::sleep(TOLD_AFTER)), std::pin::pin!(child::interrupted()));
+    loop {
+        tokio::select! {
+            captured = &mut agent => {
+                captured.context("capture the last changes")?;
+                return Ok(Exit::with(ended.code));
+            }
+            () = &mut told, if !told.is_elapsed() => {
+                note(&format!("the program has ended; its last changes are being captured, for at most {}", took(within)));
+            }
+            interrupted = &mut interrupted => {
+                interrupted?;
+                tracing::error!("interrupted: THE LAST CHANGES ARE NOT CAPTURED; they are on the disk, and the next run goes on from there");
+                return Ok(Exit::with(ended.code));
+            }
+        }
+    }
+}
+
+/// The last capture has this long, if nobody says how long. The first of all may be long, and what it has read is worth waiting for.
+fn end_within(status: &Status) -> Duration {
+    let is_whole = status.checkpoint.is_some_and(|checkpoint| checkpoint.quality != Quality::Partial);
+    if is_whole { Duration::from_secs(60) } else { Duration::from_secs(3600) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_capture_has_more_time() {
+        assert_eq!(end_within(&Status::default()), Duration::from_secs(3600));
+    }
 }

@@ -14,7 +14,7 @@ use holdfast_store::repository::Repository;
 use serde::Serialize;
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Args)]
 pub(crate) struct CoordinatorArgs {
     /// Where to listen; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7070")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7070", value_parser = address)]
     listen: SocketAddr,
     /// The token that callers must present; made if the file does not exist
     #[arg(long, env = "HOLDFAST_TOKEN_FILE", value_name = "FILE")]
@@ -52,6 +52,12 @@ pub(crate) struct CoordinatorArgs {
 #[derive(Debug, Serialize)]
 struct Listening {
     listening: String,
+}
+
+/// An address, or a name that has one.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let found = text.to_socket_addrs().map_err(|error| format!("write host:port ({error})"))?.next();
+    found.ok_or_else(|| "it has no address".to_owned())
 }
 
 /// 32 random bytes in hex.

@@ -68,12 +68,13 @@ fn what_cannot_be_shown_is_a_failure_that_says_why() {
 fn nothing_outlives_it_however_it_ends() {
     for signal in [Signal::INT, Signal::KILL] {
         let base = tempfile::tempdir().expect("a directory");
-        let mut demo = demo(base.path(), &["--number", "100000007", "--rate", "1000"]);
+        let demo = demo(base.path(), &["--number", "100000007", "--rate", "1000"]);
         // two workers with an agent each, and a master
         until("the whole crew", || processes(base.path()) == 5);
         kill_process(Pid::from_raw(i32::try_from(demo.id()).expect("an id")).expect("an id"), signal).expect("told");
-        let status = demo.wait().expect("ended");
-        assert_eq!(status.code(), (signal == Signal::INT).then_some(130));
+        let ended = demo.wait_with_output().expect("ended");
+        assert_eq!(ended.status.code(), (signal == Signal::INT).then_some(130));
+        assert_eq!(text(&ended).contains("are being ended"), signal == Signal::INT, "{}", text(&ended));
         until("the end of the crew", || processes(base.path()) == 0);
     }
 }

@@ -108,6 +108,9 @@ pub struct Request<'a> {
     pub encoders: usize,
     /// Clones of large files, where file systems have them.
     pub clones: Option<&'a Clones>,
+    /// Somebody stands still until all is read: no clone is made where an older one tells what little has changed, since making one takes the longer
+    /// the more the file is scattered.
+    pub brief: bool,
     /// A capture that goes on longer than this asks its sink to make what there is durable, again and again.
     pub partial_after: Duration,
 }

@@ -97,7 +97,7 @@ pub struct Stats {
     pub entries: u64,
     /// Files that were as they should be already.
     pub kept_files: u64,
-    /// Entries removed because the checkpoint doesn't have them, or has something else in their place.
+    /// Entries removed because the checkpoint doesn't have them.
     pub removed: u64,
     /// Bytes of files written.
     pub written_bytes: u64,

@@ -63,6 +63,7 @@ pub(crate) struct Lab {
     pub(crate) scratch: Option<Arc<Scratch>>,
     pub(crate) partial_after: Duration,
     pub(crate) clones: Option<Arc<Clones>>,
+    pub(crate) brief: bool,
     pub(crate) clock: Arc<dyn Clock>,
     /// Where captures put what is too long for memory.
     pub(crate) lists: Option<PathBuf>,
@@ -86,6 +87,7 @@ impl Lab {
             scratch: None,
             partial_after: Duration::from_secs(3600),
             clones: None,
+            brief: false,
             clock: Arc::new(SystemClock),
             lists: None,
         }
@@ -172,6 +174,7 @@ impl Lab {
             observer: None,
             encoders: 2,
             clones: self.clones.as_deref(),
+            brief: self.brief,
             partial_after: self.partial_after,
         };
         let (roots, totals, reader) = (session.roots().to_vec(), *session.totals(), Arc::clone(session.reader()));

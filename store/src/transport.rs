@@ -76,11 +76,11 @@ pub struct Page {
 /// Why the store did not do what it was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// There is no object of that name, or no bucket.
+    /// There is no object of that name.
     NotFound,
     /// The range lies beyond the object's end.
     BeyondEnd,
-    /// The store understood and refused: rights, a checksum, a limit.
+    /// The store understood and refused: rights, a bucket that does not exist, a checksum, a limit.
     Refused,
     /// No answer, a lost connection, 5xx, 409, 429: it may have been done, and may work later.
     Unavailable,

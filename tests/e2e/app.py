@@ -11,7 +11,7 @@ LINES = 5
 RESTRICTED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
 
 
-def template(name, volume="emptyDir", labels=None, grace=15, environment=None, restart=None):
+def template(name, volume="emptyDir", labels=None, grace=15, environment=None, restart=None, patience=None):
     """A pod template that fits Pod Security `restricted`. `volume`: emptyDir, claim (the StatefulSet's own), or none (the policy provides one)."""
     variables = {"STATE": STATE, **(environment or {})}
     container = {
@@ -27,6 +27,10 @@ def template(name, volume="emptyDir", labels=None, grace=15, environment=None, r
     }
     if restart:
         spec["restartPolicy"] = restart
+    if patience:
+        # on this cluster pods leave a node after 10 s of its silence, and nodes look silent when the API server has been away
+        lost = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"]
+        spec["tolerations"] = [{"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": patience} for key in lost]
     if volume != "none":
         container["volumeMounts"] = [{"name": "state", "mountPath": STATE}]
     if volume == "emptyDir":

@@ -121,7 +121,7 @@ impl Agent {
         self.cutting.sealing = Some(sealed);
         let deaf = lost || !certain || self.setting.watch.is_incomplete();
         let everything = deaf || thorough && self.cadence.scan_took() <= FLUSH_SCAN_MAX;
-        self.launch(session, "cut", everything, move |session, setting, job| {
+        self.launch(session, "cut", everything, true, move |session, setting, job| {
             // the application may be at rest until this is done
             let mut state = setting.governor.owing(|| capture::take(session, setting, job))?;
             let _ = taken.send(()); // nobody may be there any more: then it is in doubt

@@ -57,15 +57,16 @@ impl Agent {
         let Some(session) = self.session.take() else { return };
         self.scanning = scan;
         let doubts = self.resting.doubts();
-        self.launch(session, "capture", scan, move |session, setting, job| capture::run(session, setting, job, doubts));
+        self.launch(session, "capture", scan, false, move |session, setting, job| capture::run(session, setting, job, doubts));
     }
 
-    /// Begins a capture of what is dirty, or of everything.
+    /// Begins a capture of what is dirty, or of everything. `brief`: the application stands still for it.
     pub(super) fn launch(
         &mut self,
         mut session: Box<Session>,
         name: &'static str,
         everything: bool,
+        brief: bool,
         work: impl FnOnce(&mut Session, &Setting, &Job) -> Result<Done, AgentError> + Send + 'static,
     ) {
         // a capture that is under way may have passed by what is dirty now: whoever asks meanwhile waits for the next
@@ -75,7 +76,7 @@ impl Agent {
             self.dirty.everything(labels);
         }
         self.uncaptured.began(everything, &mut self.dirty);
-        let job = Job { dirt: self.dirty.take(), foreign: false, always: false };
+        let job = Job { dirt: self.dirty.take(), foreign: false, always: false, brief };
         tracing::trace!(name, everything, "begins");
         self.began = SystemClock.monotonic();
         self.cadence.began();

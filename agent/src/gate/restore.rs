@@ -175,7 +175,7 @@ async fn prove(
     stats: &Stats,
 ) -> Result<Proven, AgentError> {
     let dirt = setting.roots.iter().map(|root| (root.path.label.clone(), Dirt::all())).collect();
-    let job = Job { dirt, foreign: true, always: true };
+    let job = Job { dirt, foreign: true, always: true, brief: false };
     let (deviations, deviation_count) = (stats.deviations.clone(), stats.deviation_count);
     thread::run("prove", move || {
         let taken = capture::take(&mut session, &setting, &job)?;

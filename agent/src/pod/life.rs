@@ -187,7 +187,7 @@ impl Life {
             () = follow(&self.status, &self.board, &progress) => return (Outcome::Again, None),
         };
         let outcome = match prepared {
-            Ok(prepared) => self.protect(prepared.resting(rests), commands, asked).await,
+            Ok(prepared) => Box::pin(self.protect(prepared.resting(rests), commands, asked)).await,
             Err(error) => {
                 self.tell(&error);
                 // whoever looks at the lineage must be able to read it there

@@ -105,6 +105,7 @@ async fn fuzzy(lab: &Lab, state: PathBuf) -> Acknowledged {
             observer: None,
             encoders: 1,
             clones: None,
+            brief: false,
             partial_after: Duration::MAX,
         };
         let (roots, totals, reader) = (session.roots().to_vec(), *session.totals(), Arc::clone(session.reader()));

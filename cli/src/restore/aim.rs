@@ -53,6 +53,11 @@ impl Aim {
             directories.insert(path.label.clone(), std::path::absolute(directory).context("find the target")?);
         }
         apart(&directories)?;
+        if select.is_empty() || args.remove_extra {
+            for directory in directories.values() {
+                unprotected(directory)?;
+            }
+        }
         let mut occupied = Vec::new();
         for directory in directories.values() {
             if holds_something(directory)? {
@@ -83,6 +88,20 @@ impl Aim {
         for (label, path) in &self.directories {
             std::fs::create_dir_all(path).with_context(|| format!("make {}", path.display()))?;
             let dir = Arc::new(Dir::open_root(path).with_context(|| format!("open {}", path.display()))?);
+            let filter = self.filters.get(label).cloned().unwrap_or_default();
+            targets.push(Target { label: label.clone(), dir, filter });
+        }
+        Ok(targets)
+    }
+
+    /// Opens those that exist.
+    pub(super) fn open_existing(&self) -> anyhow::Result<Vec<Target>> {
+        let mut targets = Vec::new();
+        for (label, path) in &self.directories {
+            let dir = match Dir::open_root(path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                other => Arc::new(other.with_context(|| format!("open {}", path.display()))?),
+            };
             let filter = self.filters.get(label).cloned().unwrap_or_default();
             targets.push(Target { label: label.clone(), dir, filter });
         }
@@ -136,6 +155,19 @@ fn apart(directories: &BTreeMap<String, PathBuf>) -> Result<(), Usage> {
     for (label, path) in directories {
         if let Some((other, _)) = directories.iter().find(|(other, outer)| *other != label && path.starts_with(outer)) {
             return Err(Usage(format!("the directory of {label:?} lies inside that of {other:?}: restore them apart")));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what a program that runs has as its state: it would go on with files that changed beneath it, and what becomes of them is captured.
+fn unprotected(directory: &Path) -> Result<(), Undecided> {
+    for above in directory.ancestors() {
+        let lock = Dir::open_root(above).ok().and_then(|dir| holdfast_agent::lock::holder(&dir));
+        if let Some(lock) = lock {
+            let (above, lock) = (above.display(), lock.display());
+            let program = format!("{above} is being protected, and a program works there (fuser {lock} shows which)");
+            return Err(Undecided(format!("{program}: end it first, or restore into another directory")));
         }
     }
     Ok(())

@@ -2,6 +2,7 @@
 //! What is going to be restored, and the proof that it was.
 
 use super::aim::Aim;
+use super::preview::Preview;
 use crate::exit::{DAMAGED, DEVIATES};
 use crate::human::{self, Here, count, entries, size, took};
 use crate::output::Output;
@@ -36,6 +37,25 @@ struct PlanDocument {
     targets: Vec<TargetView>,
     paths: Vec<Text>,
     occupied: bool,
+    /// What would become of what the targets hold; left out where they hold nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    would: Option<PreviewView>,
+}
+
+#[derive(Debug, Serialize)]
+struct PreviewView {
+    make: u64,
+    change: u64,
+    remove: u64,
+    /// At most 100, without what lies beneath them.
+    remove_paths: Vec<Text>,
+}
+
+impl From<&Preview> for PreviewView {
+    fn from(preview: &Preview) -> Self {
+        let remove_paths = preview.removed_paths.iter().map(|path| Text::from(&path[..])).collect();
+        Self { make: preview.made, change: preview.changed, remove: preview.removed, remove_paths }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -128,10 +148,25 @@ pub(super) fn plan(checkpoint: &v1::Checkpoint, aim: &Aim, here: &Here) -> Table
 }
 
 /// The plan as the result of a dry run.
-pub(super) fn planned(checkpoint: &v1::Checkpoint, aim: &Aim, here: &Here, out: &mut Output) -> anyhow::Result<()> {
+pub(super) fn planned(
+    checkpoint: &v1::Checkpoint,
+    aim: &Aim,
+    preview: Option<&Preview>,
+    here: &Here,
+    out: &mut Output,
+) -> anyhow::Result<()> {
     use std::os::unix::ffi::OsStrExt;
     if !out.is_json() {
-        out.table(&plan(checkpoint, aim, here))?;
+        let mut facts = plan(checkpoint, aim, here);
+        if let Some(preview) = preview {
+            facts.fact("would make", entries(preview.made));
+            facts.fact("would change", entries(preview.changed));
+            facts.fact("would remove", entries(preview.removed));
+        }
+        out.table(&facts)?;
+        for path in preview.into_iter().flat_map(|preview| &preview.removed_paths) {
+            out.line(&format!("  would remove {}", human::path(path)))?;
+        }
         return Ok(out.flush()?);
     }
     let target = |(label, directory): (&String, &std::path::PathBuf)| TargetView {
@@ -144,6 +179,7 @@ pub(super) fn planned(checkpoint: &v1::Checkpoint, aim: &Aim, here: &Here, out: 
         targets: aim.directories.iter().map(target).collect(),
         paths: aim.paths().iter().map(|path| Text::from(&path[..])).collect(),
         occupied: aim.occupied,
+        would: preview.map(PreviewView::from),
     })?)
 }
 

@@ -55,14 +55,8 @@ pub(super) async fn restore(
     reporter: &mut Reporter<'_>,
 ) -> anyhow::Result<Done> {
     let began = Instant::now();
-    let transport = connection.transport(granted);
-    let log = Log::new(Arc::clone(&transport), Arc::clone(&granted.domain), granted.lineage);
-    let entry = log.read(asked.sequence).await?;
-    if !asked.record.is_empty() && entry.hash.to_string() != asked.record {
-        bail!("record {} is another than the coordinator says", asked.sequence);
-    }
+    let (entry, reader) = open(connection, granted, asked).await?;
     let checkpoint = entry.record.checkpoint().context("the record that was granted is no checkpoint")?.clone();
-    let reader = reader(transport, granted, &entry);
     let root_asked = checkpoint.root.to_string();
     let (progress, cancel) = (Arc::<Progress>::default(), Arc::<AtomicBool>::default());
     let options = Options {
@@ -116,11 +110,21 @@ pub(super) async fn restore(
     })
 }
 
-fn reader(transport: Arc<dyn holdfast_store::transport::Transport>, granted: &Granted, entry: &Entry) -> Arc<Reader> {
-    let runtime = tokio::runtime::Handle::current();
-    let reader = Reader::new(transport, Arc::clone(&granted.domain), runtime, None);
-    reader.know(entry);
-    Arc::new(reader)
+/// The record of a checkpoint that was granted, and what reads its files.
+pub(super) async fn open(
+    connection: &Connection,
+    granted: &Granted,
+    asked: &v1::Checkpoint,
+) -> anyhow::Result<(Entry, Arc<Reader>)> {
+    let transport = connection.transport(granted);
+    let log = Log::new(Arc::clone(&transport), Arc::clone(&granted.domain), granted.lineage);
+    let entry = log.read(asked.sequence).await?;
+    if !asked.record.is_empty() && entry.hash.to_string() != asked.record {
+        bail!("record {} is another than the coordinator says", asked.sequence);
+    }
+    let reader = Reader::new(transport, Arc::clone(&granted.domain), tokio::runtime::Handle::current(), None);
+    reader.know(&entry);
+    Ok((entry, Arc::new(reader)))
 }
 
 /// Has the system write what it holds of the targets' file systems.

@@ -6,8 +6,25 @@ use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
 use std::io::IsTerminal;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
+
+/// A program that could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("can't run {program}: {source}")]
+pub(crate) struct NotStarted {
+    program: String,
+    source: std::io::Error,
+}
+
+impl NotStarted {
+    /// As shells have it.
+    pub(crate) fn code(&self) -> u8 {
+        if self.source.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 }
+    }
+}
 
 /// A running program.
 #[derive(Debug)]
@@ -45,9 +62,12 @@ const PASSED: [(Signal, i32); 7] = [
     (Signal::WINCH, 28),
 ];
 
+/// A signal so soon after the program's end is the one that ended it.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
+
 impl Child {
-    /// Starts a program with this one's standard streams.
-    pub(crate) fn start(command: &[OsString]) -> anyhow::Result<Self> {
+    /// Starts a program with this one's standard streams. It inherits the lease, which says that it runs even when this process is killed.
+    pub(crate) fn start(command: &[OsString], lease: OwnedFd) -> anyhow::Result<Self> {
         let (program, arguments) = command.split_first().context("no program was given")?;
         let mut signals = Vec::new();
         for (passed, number) in PASSED {
@@ -57,7 +77,9 @@ impl Child {
         for variable in allocator::own_variables() {
             command.env_remove(variable);
         }
-        let process = command.args(arguments).spawn().with_context(|| format!("run {}", program.to_string_lossy()))?;
+        let not_started = |source| NotStarted { program: program.to_string_lossy().into_owned(), source };
+        let process = command.args(arguments).spawn().map_err(not_started)?;
+        drop(lease); // no other process is to inherit it
         Ok(Self { process, signals })
     }
 
@@ -82,6 +104,17 @@ impl Child {
             }
         }
     }
+}
+
+/// Somebody wants this process to end, once the program has ended. The signal that ended the program may have come to both, and a little later here.
+pub(crate) async fn interrupted() -> anyhow::Result<()> {
+    tokio::time::sleep(SAME_SIGNAL).await;
+    let mut signals = Vec::new();
+    for (passed, number) in PASSED.into_iter().filter(|(passed, _)| [Signal::TERM, Signal::INT, Signal::HUP].contains(passed)) {
+        signals.push((passed, signal(SignalKind::from_raw(number)).context("listen to signals")?));
+    }
+    any(&mut signals).await;
+    Ok(())
 }
 
 /// The next signal of any kind.

@@ -3,7 +3,7 @@
 
 use super::RunArgs;
 use crate::exit::Usage;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use holdfast_agent::config::Budget;
 use holdfast_agent::quiesce::{Means, Quiescing, Whom};
 use holdfast_agent::{AgentConfig, StatePath};
@@ -26,19 +26,21 @@ pub(super) fn config(args: &RunArgs) -> anyhow::Result<AgentConfig> {
         paths.push(StatePath { label, path, include, exclude, filter: filter.clone(), read_only: false });
     }
     let lineage = match &args.lineage {
-        Some(name) if name.trim().is_empty() => bail!("the name of the lineage is empty"),
+        Some(name) if name.trim().is_empty() => return Err(Usage("the name of the lineage is empty".to_owned()).into()),
         Some(name) => name.clone(),
         None => paths[0].path.display().to_string().trim_matches('/').replace('/', "-"),
     };
     paths.sort_by(|one, two| one.label.cmp(&two.label));
     for pair in paths.windows(2) {
         if pair[0].label == pair[1].label {
-            bail!("two directories are called {:?}: name them with --state LABEL=DIR", pair[0].label);
+            return Err(Usage(format!("two directories are called {:?}: name them with --state LABEL=DIR", pair[0].label)).into());
         }
     }
     for (i, one) in paths.iter().enumerate() {
         if let Some(other) = paths.iter().enumerate().find(|(j, other)| *j != i && other.path.starts_with(&one.path)) {
-            bail!("{} lies inside {}: give the outer one only", other.1.path.display(), one.path.display());
+            return Err(
+                Usage(format!("{} lies inside {}: give the outer one only", other.1.path.display(), one.path.display())).into()
+            );
         }
     }
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -103,12 +105,12 @@ fn labelled(state: &str, index: usize) -> anyhow::Result<(String, PathBuf)> {
         _ => (None, state),
     };
     if path.is_empty() {
-        bail!("{state:?} names no directory");
+        return Err(Usage(format!("{state:?} names no directory")).into());
     }
     let path = std::path::absolute(path).with_context(|| format!("find {path}"))?;
     let forbidden = ["/", "/proc", "/sys", "/dev", "/run"];
     if forbidden.iter().any(|root| path == Path::new(root) || (*root != "/" && path.starts_with(root))) {
-        bail!("{} can't be state: name the directory that holds the program's files", path.display());
+        return Err(Usage(format!("{} can't be state: name the directory that holds the program's files", path.display())).into());
     }
     let made = || {
         let last = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
@@ -117,7 +119,7 @@ fn labelled(state: &str, index: usize) -> anyhow::Result<(String, PathBuf)> {
     };
     let label = label.unwrap_or_else(made);
     if !holdfast_store::tree::kind::is_label(label.as_bytes()) {
-        bail!("{label:?} is not a label: use 1 to 63 of a-z, 0-9 and '-'");
+        return Err(Usage(format!("{label:?} is not a label: use 1 to 63 of a-z, 0-9 and '-'")).into());
     }
     Ok((label, path))
 }
@@ -131,7 +133,7 @@ fn scratch(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     }
     match std::env::var_os("HOME").filter(|home| !home.is_empty()) {
         Some(home) => Ok(PathBuf::from(home).join(".cache/holdfast")),
-        None => bail!("no place for scratch space: give --scratch, or set HOME"),
+        None => Err(Usage("no place for scratch space: give --scratch, or set HOME".to_owned()).into()),
     }
 }
 

@@ -210,6 +210,10 @@ fn files(directory: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+pub(crate) fn read(path: &Path) -> String {
+    String::from_utf8_lossy(&std::fs::read(path).expect("a file")).into_owned()
+}
+
 #[track_caller]
 pub(crate) fn write(path: &Path, bytes: &[u8]) {
     std::fs::write(path, bytes).expect("a file");

@@ -10,6 +10,7 @@ mod forgetting;
 mod killed;
 mod kit;
 mod laggard;
+mod lives;
 mod looking;
 mod memory;
 mod repositories;

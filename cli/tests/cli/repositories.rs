@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Repositories: creating, probing, passphrases, and what is refused.
 
-use crate::kit::{Kit, PASSPHRASE, redact};
+use crate::kit::{Kit, PASSPHRASE, Ran, redact};
 use holdfast_s3_server::Fault;
 use http::{Method, StatusCode};
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_repository_is_created_once_after_a_probe() {
@@ -19,6 +20,35 @@ fn a_repository_is_created_once_after_a_probe() {
     assert!(text.contains("\nformat 1\ncreated <time>\npassphrase slot 0, opens the repository"), "{text}");
     assert_eq!(redact(&kit.run(&["lineages"]).text()), "LINEAGE DOMAIN NEWEST QUALITY CHECKPOINT STATE HOLDER");
     kit.run(&["ls"]).refused(8, "no lineage is there yet");
+}
+
+/// Whoever mistypes waits for seconds, not for half a minute, and is told what to look at.
+#[test]
+fn what_cannot_heal_is_told_soon() {
+    let kit = Kit::new();
+    let began = Instant::now();
+    let with =
+        |set: &[(&str, &str)], args: &[&str]| -> Ran { kit.command(args).envs(set.iter().copied()).output().expect("it").into() };
+    for command in [&["lineages"][..], &["repo", "init"], &["repo", "info"]] {
+        with(&[("HOLDFAST_ENDPOINT", "http://127.0.0.1:1")], command).refused(4, "127.0.0.1:1");
+        with(&[("HOLDFAST_REPO", "s3://missing/state")], command).refused(4, "there is no such bucket: create it");
+    }
+    let without = kit.command(&["lineages"]).env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY").output();
+    Ran::from(without.expect("it")).refused(4, "no AWS credentials were found: set AWS_ACCESS_KEY_ID");
+    with(&[("AWS_SECRET_ACCESS_KEY", "another")], &["lineages"]).refused(4, "403");
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?} for eight of them", began.elapsed());
+}
+
+#[test]
+fn empty_variables_say_nothing_and_missing_files_are_named() {
+    let kit = Kit::new();
+    let with =
+        |set: &[(&str, &str)]| -> Ran { kit.command(&["lineages"]).envs(set.iter().copied()).output().expect("it").into() };
+    with(&[("HOLDFAST_PASSPHRASE_FILE", ""), ("HOLDFAST_COORDINATOR", ""), ("HOLDFAST_TOKEN_FILE", "")]).text();
+    with(&[("HOLDFAST_PASSPHRASE_FILE", "/nowhere/at-all")]).refused(2, "/nowhere/at-all");
+    let repo = ["lineages", "--repo", "s3://bucket/state"];
+    let both: Ran = kit.command(&repo).env("HOLDFAST_COORDINATOR", "http://127.0.0.1:1").output().expect("it").into();
+    both.text(); // the environment names the same repository, and the line says which is meant
 }
 
 #[test]
@@ -57,7 +87,7 @@ fn a_store_that_refuses_is_no_broken_promise() {
 fn passphrases_come_and_go() {
     let kit = Kit::empty();
     kit.run(&["repo", "init"]).text();
-    let with = |passphrase: &str, args: &[&str]| -> crate::kit::Ran {
+    let with = |passphrase: &str, args: &[&str]| -> Ran {
         kit.command(args)
             .env("HOLDFAST_PASSPHRASE", passphrase)
             .env("HOLDFAST_NEW_PASSPHRASE", "second")

@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Restores: whole, in part, over what is there, and what is refused.
 
-use crate::kit::{Kit, noise, redact, write};
+use crate::kit::{Kit, noise, read, redact, write};
 use std::fs;
 use std::path::Path;
-
-fn read(path: &Path) -> String {
-    String::from_utf8_lossy(&fs::read(path).expect("a file")).into_owned()
-}
 
 #[test]
 fn a_whole_state_comes_back_with_a_receipt() {
@@ -55,6 +51,34 @@ fn a_target_that_holds_something_is_refused_until_it_is_said_what_becomes_of_it(
     assert_eq!((removed.code, receipt["proven_by"].as_str()), (0, Some("root")));
     assert_eq!(receipt["root_asked"], receipt["root_found"]);
     assert!(!to.join("mine").exists() && !to.join("new").exists());
+}
+
+#[test]
+fn a_dry_run_over_something_says_what_would_become_of_it() {
+    let kit = Kit::seeded();
+    let to = kit.path("to");
+    let target = to.to_str().expect("text");
+    let first = format!("{}", kit.checkpoints("web")[0]);
+    kit.run(&["restore", target]).text();
+    fs::create_dir_all(to.join("mine/deep")).expect("a directory");
+    write(&to.join("mine/deep/file"), b"mine\n");
+    fs::remove_dir_all(to.join("journal")).expect("removed");
+    let would = |args: &[&str]| {
+        let document = kit.json(&[&["restore", "--dry-run", "--checkpoint", &first], args].concat()).json();
+        let number = |what: &str| document["would"][what].as_u64().expect("a number");
+        (number("make"), number("change"), number("remove"), document["would"]["remove_paths"].clone())
+    };
+    // made: old, journal and what is in it; changed: changed; removed: new, mine and what is in it
+    let listed = serde_json::json!(["data/mine/", "data/new"]);
+    assert_eq!(would(&["--remove-extra", target]), (3, 1, 4, listed));
+    let nothing = serde_json::json!([]);
+    assert_eq!(would(&["--keep-extra", target]), (3, 1, 0, nothing.clone()));
+    assert_eq!(would(&["--remove-extra", target, "data/journal"]), (2, 0, 0, nothing));
+    let text = kit.run(&["restore", "--dry-run", "--checkpoint", &first, "--remove-extra", target]).text();
+    assert!(text.contains("would remove  4 entries") && text.contains("  would remove data/new\n"), "{text}");
+    assert!(to.join("mine/deep/file").exists() && to.join("new").exists() && !to.join("journal").exists(), "it was a dry run");
+    let done = kit.json(&["restore", "--checkpoint", &first, "--remove-extra", target]).json();
+    assert_eq!(done["removed"].as_u64(), Some(4), "{done}");
 }
 
 #[test]

@@ -164,6 +164,7 @@ fn take(session: &mut Session, path: PathBuf, quality: Quality, ago: Duration) -
         observer: None,
         encoders: 2,
         clones: None,
+        brief: false,
         partial_after: Duration::from_secs(3600),
     };
     let (roots, totals, reader) = (session.roots().to_vec(), *session.totals(), Arc::clone(session.reader()));

@@ -19,6 +19,10 @@ pub struct ParseTimeError(String);
 /// If the text is none of the forms that the error's message lists.
 pub fn parse(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, ParseTimeError> {
     let trimmed = text.trim();
+    let (trimmed, zone) = match trimmed.len().checked_sub(4).and_then(|at| trimmed.split_at_checked(at)) {
+        Some((rest, suffix)) if suffix.eq_ignore_ascii_case(" utc") => (rest.trim_end(), &TimeZone::UTC),
+        _ => (trimmed, zone),
+    };
     let here = now.to_jiff().to_zoned(zone.clone());
     parse_words(trimmed, &here).or_else(|| parse_stamp(trimmed, zone)).ok_or_else(|| ParseTimeError(text.to_owned()))
 }
@@ -30,6 +34,12 @@ fn parse_words(text: &str, here: &Zoned) -> Option<Timestamp> {
     }
     if let Some(amount) = lower.strip_suffix(" ago") {
         return ago(amount, here);
+    }
+    // a span alone can only have gone by
+    let is_span =
+        lower.starts_with(|first: char| first.is_ascii_digit()) && lower.ends_with(|last: char| last.is_ascii_lowercase());
+    if is_span && !lower.contains([':', '-']) {
+        return ago(&lower, here);
     }
     for (word, days_back) in [("today", 0), ("yesterday", 1)] {
         if let Some(rest) = lower.strip_prefix(word) {
@@ -45,7 +55,8 @@ fn parse_words(text: &str, here: &Zoned) -> Option<Timestamp> {
 
 /// `10 minutes`, `90s`, `1h 30m`, `2 days and 3 hours`.
 fn ago(amount: &str, here: &Zoned) -> Option<Timestamp> {
-    let spaced = amount.replace(" and ", " ").replace(',', " ");
+    let one = amount.strip_prefix("an ").or_else(|| amount.strip_prefix("a ")).map(|unit| format!("1 {unit}"));
+    let spaced = one.unwrap_or_else(|| amount.replace(" and ", " ").replace(',', " "));
     let span: jiff::Span = spaced.trim().parse().ok()?;
     if span.is_negative() {
         return None;
@@ -92,6 +103,12 @@ mod tests {
         check("1h 30m ago", Some("2026-11-21T08:30:00Z"));
         check("2 days and 3 hours ago", Some("2026-11-19T07:00:00Z"));
         check("90s ago", Some("2026-11-21T09:58:30Z"));
+        check("an hour ago", Some("2026-11-21T09:00:00Z"));
+        check("a minute ago", Some("2026-11-21T09:59:00Z"));
+        check("5m", Some("2026-11-21T09:55:00Z"));
+        check("1h 30m", Some("2026-11-21T08:30:00Z"));
+        check("2026-11-20 09:00 UTC", Some("2026-11-20T09:00:00Z"));
+        check("yesterday 14:03 utc", Some("2026-11-20T14:03:00Z"));
         check("yesterday 14:03", Some("2026-11-20T13:03:00Z"));
         check("yesterday", Some("2026-11-19T23:00:00Z"));
         check("today 9:05", Some("2026-11-21T08:05:00Z"));
@@ -105,9 +122,20 @@ mod tests {
 
     #[test]
     fn what_is_not_a_time_is_refused() {
-        for text in
-            ["", "soon", "14", "-5 minutes ago", "25:00", "2026-13-01", "yesterday noonish", "10 parsecs ago", "2026-02-30"]
-        {
+        for text in [
+            "",
+            "soon",
+            "14",
+            "-5 minutes ago",
+            "25:00",
+            "2026-13-01",
+            "yesterday noonish",
+            "10 parsecs ago",
+            "10 parsecs",
+            "a parsec ago",
+            "utc",
+            "2026-02-30",
+        ] {
             check(text, None);
         }
     }

@@ -38,6 +38,24 @@ impl Changes {
         }
     }
 
+    /// What either of two says.
+    pub(super) fn or(self, other: &Self) -> Self {
+        if other.ranges.is_empty() {
+            return self;
+        }
+        let mut both = Self { ranges: Vec::new(), gap: self.gap.max(other.gap) };
+        let (mut one, mut two) = (self.ranges.into_iter().peekable(), other.ranges.iter().cloned().peekable());
+        loop {
+            let first = match (one.peek(), two.peek()) {
+                (Some(a), Some(b)) if a.start <= b.start => one.next(),
+                (_, Some(_)) => two.next(),
+                (_, None) => one.next(),
+            };
+            let Some(range) = first else { return both };
+            both.add(range);
+        }
+    }
+
     /// Adds everything from `start` to `end`, whatever was added before; nothing may lie beyond `end`.
     pub(super) fn add_tail(&mut self, mut start: u64, end: u64) {
         while let Some(last) = self.ranges.pop_if(|last| last.end >= start) {
@@ -84,6 +102,14 @@ mod tests {
         let mut changes = of(&[Range { start: 0, end: 4 }]);
         changes.add_tail(10, 12);
         assert_eq!(changes.ranges, [0..4, 10..12]);
+    }
+
+    #[test]
+    fn either_of_two_is_enough() {
+        let both = of(&[0..4, 10..12, 40..50]).or(&of(&[2..6, 20..24, 45..46]));
+        assert_eq!(both.ranges, [0..6, 10..12, 20..24, 40..50]);
+        assert_eq!(of(&[]).or(&both).ranges, both.ranges);
+        assert_eq!(both.clone().or(&of(&[])), both);
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(super) const SIZE_MIN: u64 = 4 << 20;
 const KEPT_MAX: usize = 64;
 /// Making a clone keeps the original's writers waiting: the longer, the more its blocks are scattered. A file that takes longer than this …
 const TOOK_MAX: Duration = Duration::from_millis(250);
-/// … so many times in a row is not cloned any more.
+/// … so many times in a row keeps the clone that it has for as long as that is of use, and without one is not cloned any more.
 const SLOW_MAX: u8 = 3;
 /// Files remembered for that.
 const SLOW_FILES_MAX: usize = 1024;
@@ -69,10 +69,14 @@ impl FileClone {
 
     /// What may differ from an older clone; `None` if that can't be told.
     pub(super) fn compare(&self, older: &Self) -> Option<Changes> {
-        let compared = extents::compare(&older.fd, &self.fd, (older.size(), self.size()));
-        match compared {
-            Ok(changes) if !self.is_revoked() && !older.is_revoked() => Some(changes),
-            Ok(_) => None,
+        older.compared_with(&self.fd, self.size()).filter(|_| !self.is_revoked())
+    }
+
+    /// What of its file, which is open and of this size, may differ from it; `None` if that can't be told. What is written while this looks may
+    /// be missed.
+    pub(super) fn compared_with(&self, file: impl AsFd, size: u64) -> Option<Changes> {
+        match extents::compare(&self.fd, file, (self.size(), size)) {
+            Ok(changes) => Some(changes).filter(|_| !self.is_revoked()),
             Err(error) => {
                 tracing::debug!(inode = self.of.1, %error, "extents can't be listed; the file is read");
                 None
@@ -85,6 +89,9 @@ impl FileClone {
 #[derive(Debug)]
 pub(super) struct Captured {
     pub(super) clone: Arc<FileClone>,
+    /// Where the content may be another than the clone's: it was captured later, by comparing. Should the clone's own blocks come back there, as
+    /// shifting and sharing ranges can bring them, that alone would not tell.
+    pub(super) apart: Changes,
     /// The state path.
     pub(super) label: String,
     /// Where the file was beneath it.
@@ -161,9 +168,18 @@ impl Clones {
     }
 
     fn may_clone(&self, of: Key, file: &OwnedFd) -> bool {
-        let mut state = self.state();
-        state.slow.get(&of).is_none_or(|times| *times < SLOW_MAX)
-            && *state.volumes.entry(of.0).or_insert_with(|| volume::is_known(file))
+        // one that is kept is as old as it can be: so much has changed that another one is worth the wait
+        let is_worth_it = !self.is_slow(of) || self.state().kept.iter().any(|kept| kept.captured.clone.of == of);
+        is_worth_it && *self.state().volumes.entry(of.0).or_insert_with(|| volume::is_known(file))
+    }
+
+    /// Whether cloning a file keeps its writers waiting for long, as it did several times in a row.
+    pub(super) fn is_slow_to_clone(&self, info: &FileInfo) -> bool {
+        self.is_slow((info.device, info.inode))
+    }
+
+    fn is_slow(&self, of: Key) -> bool {
+        self.state().slow.get(&of).is_some_and(|times| *times >= SLOW_MAX)
     }
 
     fn clone_of(&self, dir: &Dir, file: &OwnedFd, of: Key) -> Result<Arc<FileClone>, Errno> {
@@ -188,12 +204,12 @@ impl Clones {
         Ok(clone)
     }
 
-    /// The clone that this version of a file was captured from.
-    pub(super) fn base(&self, info: &FileInfo, version: &Version) -> Option<Arc<FileClone>> {
+    /// The clone that this version of a file was captured from, and where it may differ from that all the same.
+    pub(super) fn base(&self, info: &FileInfo, version: &Version) -> Option<(Arc<FileClone>, Changes)> {
         let of = (info.device, info.inode);
         let state = self.state();
         let kept = state.kept.iter().rev().find(|kept| kept.captured.clone.of == of && kept.version == *version);
-        kept.map(|kept| Arc::clone(&kept.captured.clone))
+        kept.map(|kept| (Arc::clone(&kept.captured.clone), kept.captured.apart.clone()))
     }
 
     /// Keeps a clone until the next capture.

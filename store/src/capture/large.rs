@@ -33,6 +33,10 @@ use source::Source;
 /// Bytes read and compared at a time; a multiple of every block.
 const WINDOW: u64 = 2 << 20;
 
+/// If more than this has changed since a clone, in bytes, or more than a share of the file, a new one is worth the wait.
+const BRIEF_MAX: u64 = 16 << 20;
+const BRIEF_SHARE: u64 = 8;
+
 /// A large file being read.
 struct Large<'f> {
     source: Source<'f>,
@@ -62,6 +66,14 @@ pub(super) struct Opened<'a> {
     pub(super) xattrs: (Xattrs, PendingXattrs),
 }
 
+/// What has changed of a file since a clone was made of it.
+struct Since {
+    clone: Arc<FileClone>,
+    changes: Changes,
+    /// What the tree has, which was captured from the clone.
+    version: Version,
+}
+
 /// What a file was when it was captured before.
 struct Before {
     map: MapRef<ContentMap>,
@@ -76,7 +88,8 @@ impl Walker<'_> {
         let Opened { dir, fd, mut before, path, xattrs: (xattrs, pending) } = opened;
         // what changes from now on may go unseen within a tick of the file's clock
         let looked = self.request.clock.now();
-        let clone = self.clone_of(dir, fd, &mut before);
+        let since = self.since_a_clone(fd, &before, old);
+        let clone = if since.is_some() { None } else { self.clone_of(dir, fd, &mut before) };
         let was = self.before(fd, before.size, old);
         let block = was.block;
         let preview = match &target {
@@ -90,8 +103,12 @@ impl Walker<'_> {
         };
         let cursor = if was.map == MapRef::Empty { None } else { Some(Cursor::new(self.reader, &was.map)?) };
         self.emit(Op::Content { map: was.map, preview })?;
-        let (noted, fresh) = self.prints_for(&before, clone.as_ref(), was.version.as_ref());
-        let (changes, base) = self.changes(&before, clone.as_ref(), was.version);
+        let has_clone = clone.is_some() || since.is_some();
+        let (noted, fresh) = if has_clone { (None, None) } else { self.prints_for(&before, was.version.as_ref()) };
+        let (standing, (changes, base)) = match since {
+            Some(Since { clone, changes, version }) => (Some((clone, changes.clone())), (Some(changes), Some(version))),
+            None => (None, self.changes(&before, clone.as_ref(), was.version)),
+        };
         let old = Old { cursor, size: was.size };
         let source = match clone {
             Some(clone) => Source::clone(fd, clone),
@@ -123,8 +140,9 @@ impl Walker<'_> {
             inode.stamp.ctime = Default::default();
         }
         self.captured(path.clone(), after, clone.is_some());
-        let witness = match clone {
-            Some(clone) => Some(Witness::Clone(Captured { clone, label: self.source.label.clone(), path, base })),
+        let own = clone.map(|clone| (clone, Changes::default()));
+        let witness = match own.or(standing.filter(|_| whole)) {
+            Some((clone, apart)) => Some(Witness::Clone(Captured { clone, apart, label: self.source.label.clone(), path, base })),
             None => fresh.map(Witness::Prints),
         };
         let bytes = Bytes::Extents { block, witness: witness.map(Box::new) };
@@ -142,6 +160,25 @@ impl Walker<'_> {
         }
         *before = FileInfo { size: clone.size(), ..after };
         Some(clone)
+    }
+
+    /// What little has changed since the clone that the tree's version was captured from, if nobody shall wait for another clone. What comes next is
+    /// compared with that clone, too: a block that is written once more lies elsewhere than the clone's all the same.
+    fn since_a_clone(&self, fd: &OwnedFd, info: &FileInfo, old: Option<&Inode>) -> Option<Since> {
+        let clones = self.request.clones.filter(|_| !self.request.foreign)?;
+        let limit = match (clones.is_slow_to_clone(info), self.request.brief) {
+            (true, _) => info.size / BRIEF_SHARE,
+            (false, true) => BRIEF_MAX.min(info.size / BRIEF_SHARE),
+            (false, false) => return None,
+        };
+        let version = self.before(fd, info.size, old).version?;
+        let (clone, apart) = clones.base(info, &version)?;
+        let changes = clone.compared_with(fd, info.size)?.or(&apart);
+        if changes.bytes() > limit {
+            return None;
+        }
+        tracing::debug!(inode = info.inode, bytes = info.size, changed = changes.bytes(), "captured since a clone");
+        Some(Since { clone, changes, version })
     }
 
     /// What the tree has of a file, as far as it is of use now that the file has this size.
@@ -170,7 +207,7 @@ impl Walker<'_> {
         version: Option<Version>,
     ) -> (Option<Changes>, Option<Version>) {
         let (Some(clone), Some(version), Some(clones)) = (clone, version, self.request.clones) else { return (None, None) };
-        let changes = clones.base(info, &version).and_then(|base| clone.compare(&base));
+        let changes = clones.base(info, &version).and_then(|(base, apart)| Some(clone.compare(&base)?.or(&apart)));
         tracing::debug!(
             inode = info.inode,
             bytes = info.size,
@@ -182,13 +219,8 @@ impl Walker<'_> {
     }
 
     /// The fingerprints of a version, and room for the next one's: where there is no clone.
-    fn prints_for(
-        &self,
-        info: &FileInfo,
-        clone: Option<&Arc<FileClone>>,
-        version: Option<&Version>,
-    ) -> (Option<Noted>, Option<prints::Writer>) {
-        let Some(prints) = self.prints.as_ref().filter(|_| clone.is_none()) else { return (None, None) };
+    fn prints_for(&self, info: &FileInfo, version: Option<&Version>) -> (Option<Noted>, Option<prints::Writer>) {
+        let Some(prints) = self.prints.as_ref() else { return (None, None) };
         (version.and_then(|version| prints.known(info, version)), prints.begin(info))
     }
 

@@ -177,7 +177,7 @@ impl<'a> Planner<'a> {
     fn root(&mut self, root: &'a RootItem) -> Result<()> {
         let target = self.target;
         let staging = Name::new(STAGING).ok_or(Stop::Ended)?;
-        self.remove(&target.dir, &staging)?; // of a restore that was interrupted
+        remove_tree(&target.dir, &staging).map_err(|error| self.failed(error))?; // of a restore that was interrupted
         if root.links != MapRef::Empty {
             rustix::fs::mkdirat(target.dir.fd(), STAGING, Mode::RWXU).map_err(|error| self.failed(error.into()))?;
             let dir = Arc::new(target.dir.open_dir(&staging).map_err(|error| self.failed(error))?);
@@ -281,7 +281,7 @@ impl<'a> Planner<'a> {
                 Body::File { .. } => self.file(dir, name, inode, found),
                 _ => {
                     if found.is_some() {
-                        self.remove(dir, name)?;
+                        self.replace(dir, name)?;
                     }
                     self.writers.make_special(dir, name, &self.path, inode, &mut self.stats)?;
                     self.window.entries += 1;
@@ -302,7 +302,7 @@ impl<'a> Planner<'a> {
         let exists = found.is_some_and(|info| info.kind == FileKind::Directory);
         if !exists {
             if found.is_some() {
-                self.remove(dir, name)?;
+                self.replace(dir, name)?;
             }
             rustix::fs::mkdirat(dir.fd(), name.as_bytes(), Mode::RWXU).map_err(|error| self.failed(error.into()))?;
         }
@@ -319,14 +319,15 @@ impl<'a> Planner<'a> {
 
     /// Removes a name and whatever lies beneath it. Never leaves the target: links are removed, not followed, and mounts are refused.
     pub(super) fn remove(&mut self, dir: &Dir, name: &Name) -> Result<()> {
-        match remove_tree(dir, name) {
-            Ok(0) => Ok(()),
-            Ok(removed) => {
-                self.stats.removed += removed;
-                Ok(())
-            }
-            Err(error) => Err(self.failed(error)),
-        }
+        self.stats.removed += remove_tree(dir, name).map_err(|error| self.failed(error))?;
+        Ok(())
+    }
+
+    /// Makes room for another entry of that name: the name stays, what lies beneath goes.
+    pub(super) fn replace(&mut self, dir: &Dir, name: &Name) -> Result<()> {
+        let removed = remove_tree(dir, name).map_err(|error| self.failed(error))?;
+        self.stats.removed += removed.saturating_sub(1);
+        Ok(())
     }
 }
 

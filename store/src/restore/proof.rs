@@ -90,6 +90,7 @@ pub fn prove(
         observer: None,
         encoders: 2,
         clones: None,
+        brief: false,
         partial_after: Duration::MAX,
     };
     let mut sink = IdsOnly { reader, nowhere: Frame::pending() };

@@ -30,15 +30,19 @@ pub struct Chosen<'a> {
     pub cancel: &'a AtomicBool,
 }
 
-/// What was found.
+/// How a target differs from a checkpoint. What it holds besides is no difference.
 #[derive(Debug, Default)]
 pub struct Verified {
     /// The first differences; at most 100.
     pub deviations: Vec<Deviation>,
-    /// How many there are.
+    /// How many there are: an entry may differ in several ways.
     pub count: u64,
     /// Of those, files that are missing, are something else, or hold other bytes.
     pub contents: u64,
+    /// Entries that aren't there.
+    pub missing: u64,
+    /// Entries that are there, and others.
+    pub changed: u64,
 }
 
 struct Verifier<'a> {
@@ -55,17 +59,14 @@ type Result<T> = std::result::Result<T, RestoreError>;
 /// # Errors
 /// If the repository can't be read, or it is cancelled. What can't be read on disk is a difference.
 pub fn verify(request: &Chosen<'_>) -> Result<Verified> {
-    let mut all = Verified::default();
+    let mut found = Verified::default();
     for target in request.targets {
         let Some(root) = request.roots.iter().find(|root| root.label == target.label) else { continue };
-        let mut verifier = Verifier { request, root, names: Vec::new(), found: Verified::default() };
+        let mut verifier = Verifier { request, root, names: Vec::new(), found };
         verifier.directory(&target.dir, &root.entries())?;
-        let Verified { deviations, count, contents } = verifier.found;
-        all.deviations.extend(deviations);
-        (all.count, all.contents) = (all.count + count, all.contents + contents);
+        found = verifier.found;
     }
-    all.deviations.truncate(DEVIATIONS_MAX);
-    Ok(all)
+    Ok(found)
 }
 
 impl Verifier<'_> {
@@ -132,30 +133,81 @@ impl Verifier<'_> {
         let info = match dir.info(name) {
             Ok(info) => info,
             Err(error) => {
+                self.found.missing += 1;
                 self.lose(error.to_string());
+                if let Body::Directory { map, .. } = &inode.body {
+                    self.found.missing += self.beneath(map)?;
+                }
+                return Ok(());
+            }
+        };
+        let before = self.found.count;
+        if whole {
+            self.described(inode, &info);
+        }
+        if let Body::Directory { map, .. } = &inode.body {
+            return self.subdirectory(dir, name, (inode, map), whole, before);
+        }
+        self.contents(dir, name, inode, &info)?;
+        self.changed_since(before);
+        Ok(())
+    }
+
+    /// The entry at hand is another, if differences were found since.
+    fn changed_since(&mut self, before: u64) {
+        self.found.changed += u64::from(self.found.count > before);
+    }
+
+    fn subdirectory(
+        &mut self,
+        dir: &Dir,
+        name: &Name,
+        (inode, map): (&Inode, &MapRef<Directory>),
+        whole: bool,
+        before: u64,
+    ) -> Result<()> {
+        let sub = match dir.open_dir(name) {
+            Ok(sub) => sub,
+            Err(error) => {
+                self.lose(error.to_string());
+                self.changed_since(before);
+                self.found.missing += self.beneath(map)?;
                 return Ok(());
             }
         };
         if whole {
-            self.described(inode, &info);
+            self.attributes(inode, xattr::read(sub.fd()))?;
         }
+        self.changed_since(before);
+        self.directory(&sub, map)
+    }
+
+    /// How many entries lie beneath a directory that isn't there: at least those of its own level, and of the chosen among them.
+    fn beneath(&mut self, map: &MapRef<Directory>) -> Result<u64> {
+        let reader = self.request.reader;
+        let mut entries = Cursor::new(&**reader, map)?;
+        let mut count = 0;
+        while let Some((name, entry)) = entries.next(&**reader)? {
+            self.names.push(name);
+            if self.chosen() != Some(false) {
+                count += 1;
+                if let Entry::Inode(inode) = &entry
+                    && let Body::Directory { map, .. } = &inode.body
+                {
+                    count += self.beneath(map)?;
+                }
+            }
+            self.names.pop();
+        }
+        Ok(count)
+    }
+
+    fn contents(&mut self, dir: &Dir, name: &Name, inode: &Inode, info: &FileInfo) -> Result<()> {
         match &inode.body {
-            Body::Directory { map, .. } => match dir.open_dir(name) {
-                Ok(sub) => {
-                    if whole {
-                        self.attributes(inode, xattr::read(sub.fd()))?;
-                    }
-                    self.directory(&sub, map)
-                }
-                Err(error) => {
-                    self.lose(error.to_string());
-                    Ok(())
-                }
-            },
             Body::File { size, content } if info.kind == FileKind::File => match dir.open_file(name) {
                 Ok(fd) => {
                     self.attributes(inode, xattr::read(&fd))?;
-                    self.content(&fd, *size, content, &info)
+                    self.content(&fd, *size, content, info)
                 }
                 Err(error) => {
                     self.lose(error.to_string());

@@ -6,6 +6,7 @@ use crate::name::Name;
 use crate::pool::Pool;
 use async_trait::async_trait;
 use aws_config::BehaviorVersion;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -326,8 +327,16 @@ where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
     let status = status(error);
+    if is_without_credentials(error) {
+        let message =
+            "no AWS credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile".to_owned();
+        // the service that hands them out may be just starting
+        return TransportError { operation, object: object.to_owned(), message, failure: Failure::Unavailable };
+    }
     let failure = match (error, status) {
         (SdkError::ConstructionFailure(_), _) => Failure::Unusable,
+        // a bucket that is missing is no missing object
+        (_, Some(404)) if error.code() == Some("NoSuchBucket") => Failure::Refused,
         (_, Some(404)) => Failure::NotFound,
         (_, Some(416)) => Failure::BeyondEnd,
         // 408 and 425 to 429 ask for patience; 409 is a conflict in flight, not a verdict
@@ -336,6 +345,7 @@ where
         _ => Failure::Unavailable,
     };
     let message = match (error.code(), status) {
+        (Some("NoSuchBucket"), _) => "there is no such bucket: create it, or correct the URL".to_owned(),
         (Some(code), Some(status)) => format!("{status} {code}: {}", error.message().unwrap_or("no further word")),
         (None, Some(status)) => format!("the store answered {status}"),
         _ => match error {
@@ -344,6 +354,12 @@ where
         },
     };
     TransportError { operation, object: object.to_owned(), message, failure }
+}
+
+/// Whether the SDK looked for credentials everywhere and found none.
+fn is_without_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|cause| matches!(cause.downcast_ref::<CredentialsError>(), Some(CredentialsError::CredentialsNotLoaded(_))))
 }
 
 /// An error and what it came of, as a person reads it: conditions and Events show it.

@@ -30,9 +30,9 @@ def words(version):
 KEYS = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "stringData": {"KEY": "value"}}
 
 
-def copied(name, namespace, app, then):
+def copied(name, namespace, app, then, asked_in=SPACE):
     """The copy's replicas are ready, each began with the bytes of the snapshot, and their receipts prove it."""
-    status = settled(name, SPACE)
+    status = settled(name, asked_in)
     said = condition({"status": status}, "Succeeded")
     must(said["status"] == "True" and said["reason"] == "Restored", f"{name} failed: {said}")
     must(status["receiptCount"] == len(then), f"other receipts: {status['receipts']}")
@@ -80,17 +80,22 @@ def restore_beside(store):
 
 def with_component(then, beside):
     """What the component of the installation allows; afterwards it is taken away again."""
-    kubectl("apply", "-k", stage.BESIDE)
+    allow_making(OTHER)
     try:
-        until("the coordinator may make workloads", may_make, 30)
         copies(then, beside)
     finally:
         kubectl("delete", "--ignore-not-found", *[word for file in ["rbac", "policy"] for word in ["-f", ROOT / COMPONENT / f"{file}.yaml"]])
 
 
-def may_make():
-    who = f"--as=system:serviceaccount:{stage.SYSTEM}:holdfast-coordinator"
-    return kubectl("auth", "can-i", "create", "statefulsets.apps", "-n", OTHER, who).strip() == "yes"
+def allow_making(namespace):
+    """The component by which the coordinator may make workloads."""
+    kubectl("apply", "-k", stage.BESIDE)
+
+    def may():
+        who = f"--as=system:serviceaccount:{stage.SYSTEM}:holdfast-coordinator"
+        return kubectl("auth", "can-i", "create", "statefulsets.apps", "-n", namespace, who).strip() == "yes"
+
+    until("the coordinator may make workloads", may, 30)
 
 
 def copies(then, beside):

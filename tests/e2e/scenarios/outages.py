@@ -124,7 +124,7 @@ def pauses(store, away, back):
 @scenario(alone=True)
 def api_server_away(store):
     """The API server is gone for 20 s: checkpoints are made soon after. A pod is deleted then: no agent restarts, and the successor has every line."""
-    found, lines = pair(SPACE, store, "patient", grace=40)
+    found, lines = pair(SPACE, store, "patient", grace=40, patience=300)
     away = time.time()
     cluster("api-kill")
     try:

@@ -6,7 +6,11 @@ from pathlib import Path
 import stage
 from app import began_after, log, lost, policy, ready_pods, shown_lag, workload, written
 from kube import apply, get, kubectl, must, name_of, pods, say, until
+from reading import read, reader
 from scenario import scenario
+from scenarios.beside import allow_making, copied
+from scenarios.restores import restore
+from scenarios.snapshots import snapshot, taken
 
 SPACE = "again"
 
@@ -60,11 +64,23 @@ def old_volume(store):
     subprocess.run(["rm", "-rf", newer], check=True)
 
 
+def of_the_vault():
+    """The bytes of its replicas in a snapshot."""
+    for pod in ready_pods(SPACE, "vault", 2, seconds=180):
+        written(SPACE, name_of(pod), 10)
+    snapshot("vault-then", namespace=SPACE, policies=["vault"])
+    taken("vault-then", namespace=SPACE)
+    how, stored = reader(SPACE), [lineage["spec"]["lineage"] for lineage in stage.lineages(SPACE, "vault")]
+    return {name: read(name, "vault-then", "data/log", how).splitlines() for name in stored}
+
+
 @scenario(alone=True)
 def second_cluster(store):
-    """Another cluster on the same bucket finds the histories of the first, asks whose they are to be, and goes on from them."""
-    stage.namespace(SPACE, store, policies=[policy("given")])
+    """Another cluster on the same bucket finds the histories of the first, asks whose they are to be, and goes on; one StateRestore brings a snapshot's workload back."""
+    stage.namespace(SPACE, store, policies=[policy("given"), policy("vault")])
+    apply(workload("StatefulSet", "vault", replicas=2, labels={"holdfast.dev/policy": "vault"}, volume="claim"), namespace=SPACE)
     apply(books(), namespace=SPACE)
+    vault = of_the_vault()
     pods = {name_of(pod)[-1]: name_of(pod) for pod in ready_pods(SPACE, "books", 2, seconds=180)}
     for pod in pods.values():
         written(SPACE, pod, 20)
@@ -74,7 +90,11 @@ def second_cluster(store):
 
     stage.raise_cluster()
     stage.install()
-    stage.namespace(SPACE, store, policies=[policy("given")])
+    stage.namespace(SPACE, store, policies=[policy("given"), policy("vault")])
+    allow_making(SPACE)
+    # nothing of it is in this cluster: no workload, no StateSnapshot, no StateLineage
+    restore("everything", namespace=SPACE, source={"snapshot": "vault-then"}, elsewhere={"namespace": SPACE})
+    copied("everything", SPACE, "vault", vault, asked_in=SPACE)
     apply(books(), namespace=SPACE)
     for number in pods:
         message = until(f"the gate of books-{number} waits for a choice", lambda number=number: waits(f"books-{number}", "ForeignLineageFound"), 120)

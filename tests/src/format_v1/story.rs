@@ -231,6 +231,7 @@ impl Stage<'_> {
             observer: None,
             encoders: 1,
             clones: None,
+            brief: false,
             partial_after: Duration::MAX,
         };
         let (roots, totals, reader) = (session.roots().to_vec(), *session.totals(), Arc::clone(session.reader()));

@@ -15,6 +15,15 @@ use tokio::task::JoinSet;
 
 mod across;
 
+/// Snapshots are taken from here on.
+fn lead(server: &ApiServer, repositories: &watch::Sender<Repositories>, rests: &watch::Sender<Rests>) -> Leader {
+    let (mut leader, with) = Leader::new(server, repositories);
+    let resting = Resting::new(rests.clone());
+    let context = Context { with, system: "holdfast-system".to_owned(), pauses: Pauses::default(), resting };
+    leader.tasks.spawn(run(Arc::new(context), leader.stop.clone()));
+    leader
+}
+
 /// A namespace with a repository, a policy, and the workload `web`.
 struct Shop {
     world: World,
@@ -81,15 +90,7 @@ impl Shop {
     }
 
     fn lead(&self) -> Leader {
-        let (mut leader, with) = Leader::new(&self.server, &self.repositories);
-        let context = Context {
-            with,
-            system: "holdfast-system".to_owned(),
-            pauses: Pauses::default(),
-            resting: Resting::new(self.rests.clone()),
-        };
-        leader.tasks.spawn(run(Arc::new(context), leader.stop.clone()));
-        leader
+        lead(&self.server, &self.repositories, &self.rests)
     }
 
     fn status(&self, name: &str) -> Value {

@@ -20,7 +20,7 @@ impl Planner<'_> {
                 return self.send_if_full();
             }
             // other links to it may lie outside the target: it is replaced, never written to
-            self.remove(dir, name)?;
+            self.replace(dir, name)?;
         }
         self.create(dir, name, inode)
     }

@@ -55,7 +55,7 @@ impl Planner<'_> {
 
     pub(super) fn link(&mut self, dir: &Arc<Dir>, name: &Name, group: u64, exists: bool) -> Result<()> {
         if exists {
-            self.remove(dir, name)?;
+            self.replace(dir, name)?;
         }
         let number = Name::new(format!("{group:016x}").as_bytes()).ok_or(Stop::Ended)?;
         let damaged =

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One snapshot of two namespaces, whose StateRepositories name one place with a domain for each.
 
-use super::{guarded, obey, run};
+use super::{guarded, lead, obey};
 use crate::cluster::kit::{Agent, Served, World, Writer};
 use crate::cluster::kube_kit::ApiServer;
 use crate::cluster::leading::kit::Leader;
-use crate::cluster::pauses::Pauses;
-use crate::cluster::snapshots::{Context, Resting};
 use crate::cluster::{Repositories, RepositoryKey, RepositoryState, Rests};
 use crate::{Access, Config, Coordinator};
 use holdfast_core::barrier::Rest;
@@ -99,15 +97,7 @@ impl Land {
     }
 
     fn lead(&self) -> Leader {
-        let (mut leader, with) = Leader::new(&self.server, &self.repositories);
-        let context = Context {
-            with,
-            system: "holdfast-system".to_owned(),
-            pauses: Pauses::default(),
-            resting: Resting::new(self.rests.clone()),
-        };
-        leader.tasks.spawn(run(Arc::new(context), leader.stop.clone()));
-        leader
+        lead(&self.server, &self.repositories, &self.rests)
     }
 
     /// The status of one of Holdfast's own namespace, once it has succeeded or failed.
