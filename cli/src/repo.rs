@@ -145,6 +145,7 @@ impl RepoArgs {
 
     /// Opens the repository, which must exist.
     pub(crate) async fn open(&self) -> anyhow::Result<Repository> {
+        self.options()?;
         let passphrase = self.passphrase()?;
         Ok(Repository::open(self.transport_that_answers().await?, &passphrase).await?)
     }
@@ -152,7 +153,8 @@ impl RepoArgs {
     /// Opens the repository, creating it if there is none; whether it did. Before it does, the store must prove that it keeps two writers
     /// apart: on one that doesn't, nothing that is stored is safe. `patient`: the network, or the store, may just be starting.
     pub(crate) async fn create(&self, patient: bool) -> anyhow::Result<(Repository, bool)> {
-        // a passphrase that is missing should be told before anything is tried
+        // what is missing should be told before anything is tried
+        self.options()?;
         let passphrase = self.passphrase()?;
         let transport = if patient { self.transport().await? } else { self.transport_that_answers().await? };
         match Repository::open(transport.clone(), &passphrase).await {

@@ -125,7 +125,8 @@ fn command_lines_that_make_no_sense_are_answered() {
     bare(&["lineages", "--coordinator", "x:1"]).refused(2, "is not a coordinator");
     bare(&["lineages", "--coordinator", "http://127.0.0.1:1"]).refused(4, "can't reach the coordinator");
     bare(&["restore"]).refused(2, "where to?");
-    bare(&["lineages", "--passphrase-file", "/nonexistent", "--repo", "s3://bucket/x"]).refused(1, "read the passphrase from");
+    bare(&["lineages", "--passphrase-file", "/nonexistent", "--repo", "s3://bucket/x"])
+        .refused(2, "can't read the passphrase from");
     assert!(bare(&["--help"]).text().contains("6  damaged or missing data"));
     assert!(bare(&["completions", "bash"]).text().contains("_holdfast"));
     assert!(bare(&["man"]).text().contains(".TH"));
