@@ -170,7 +170,7 @@ async fn one(
     let entry = log.read(parcel.sequence).await?;
     let reader = Reader::new(transport, Arc::clone(&granted.domain), tokio::runtime::Handle::current(), None);
     tracing::info!(lineage = parcel.lineage, sequence = parcel.sequence, "restoring");
-    let work = work::Work::new(Arc::new(reader), entry, parcel, volume.path(), settings.delivery.owners)?;
+    let work = work::Work::new(Arc::new(reader), entry, parcel, volume, settings.delivery.owners)?;
     let mut working = std::pin::pin!(thread::run("deliver", move || work.run()));
     let mut renew = interval(RENEW_EVERY);
     renew.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -2,6 +2,7 @@
 //! One parcel: fetched, written, synced, proven. Everything here blocks.
 
 use super::DeliveryError;
+use super::volume::Volume;
 use crate::clock::SystemClock;
 use holdfast_core::delivery::{Delivered, Parcel, Reason};
 use holdfast_store::capture::Filter;
@@ -28,6 +29,8 @@ pub(super) struct Work {
     /// The directory of each state path that takes part.
     places: Vec<(String, PathBuf)>,
     owners: bool,
+    /// An earlier pod has written it.
+    is_written: bool,
 }
 
 impl Work {
@@ -35,7 +38,7 @@ impl Work {
         reader: Arc<Reader>,
         entry: Entry,
         parcel: &Parcel,
-        volume: &Path,
+        volume: &Volume,
         owners: bool,
     ) -> Result<Self, DeliveryError> {
         reader.know(&entry);
@@ -44,17 +47,18 @@ impl Work {
             return Err(DeliveryError::refused(Reason::Invalid, message));
         };
         let select = parcel.paths.iter().map(|path| chosen(path, &checkpoint.roots)).collect::<Result<Vec<_>, _>>()?;
-        let base = if parcel.directory.is_empty() { volume.to_owned() } else { volume.join(&parcel.directory) };
+        let base = if parcel.directory.is_empty() { volume.path().to_owned() } else { volume.path().join(&parcel.directory) };
         // several state paths lie beside one another, whether all of them are asked for or not
         let place = |label: &str| if checkpoint.roots.len() == 1 { base.clone() } else { base.join(label) };
         let takes_part = |label: &str| select.is_empty() || select.iter().any(|(chosen, _)| chosen == label);
         let labels = checkpoint.roots.iter().map(|root| root.label.as_str()).filter(|label| takes_part(label));
         let places = labels.map(|label| (label.to_owned(), place(label))).collect();
-        Ok(Self { reader, checkpoint, select, places, owners })
+        Ok(Self { reader, checkpoint, select, places, owners, is_written: volume.is_written })
     }
 
     pub(super) fn run(self) -> Result<Delivered, DeliveryError> {
-        let targets = self.places.iter().map(|(label, path)| target(label, path)).collect::<Result<Vec<_>, _>>()?;
+        let targets =
+            self.places.iter().map(|(label, path)| target(label, path, self.is_written)).collect::<Result<Vec<_>, _>>()?;
         for path in &self.select {
             self.find(path)?;
         }
@@ -62,6 +66,12 @@ impl Work {
         let roots: Vec<RootItem> = self.checkpoint.roots.clone();
         let roots: Vec<RootItem> =
             roots.into_iter().filter(|root| targets.iter().any(|target| target.label == root.label)).collect();
+        if self.is_written {
+            // whoever may use it by now goes on undisturbed
+            let delivered = self.prove(&roots, &targets, &Stats::default(), &cancel)?;
+            let bytes = if self.select.is_empty() { self.checkpoint.totals.bytes } else { 0 };
+            return Ok(Delivered { bytes, ..delivered });
+        }
         // the volume was empty, so that whatever else is there was left by an earlier try
         let extra = if self.select.is_empty() { Extra::Remove } else { Extra::Keep };
         let options = Options { extra, owners: self.owners, select: self.select.clone(), ..Options::default() };
@@ -145,8 +155,11 @@ fn files(stats: &Stats, found: &Verified) -> u64 {
 }
 
 /// Opens where a state path goes, and makes it if need be.
-fn target(label: &str, path: &Path) -> Result<Target, DeliveryError> {
+fn target(label: &str, path: &Path, is_written: bool) -> Result<Target, DeliveryError> {
     let failed = |source| DeliveryError::Volume { path: path.to_owned(), source };
+    if is_written && !path.exists() {
+        return Err(DeliveryError::refused(Reason::NotAsItWas, format!("{} is gone from the volume", path.display())));
+    }
     std::fs::create_dir_all(path).map_err(failed)?;
     let dir = Arc::new(Dir::open_root(path).map_err(failed)?);
     Ok(Target { label: label.to_owned(), dir, filter: Filter::default() })
