@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `holdfast completions` and `holdfast man`: what is made of the command line's definition.
 
-use crate::exit::Exit;
+use crate::exit::{Exit, Usage};
 use crate::output::Output;
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
@@ -22,10 +22,24 @@ pub(crate) fn completions<C: CommandFactory>(args: &CompletionsArgs, out: &mut O
     Ok(Exit::ok())
 }
 
-/// Writes the manual page.
-pub(crate) fn man<C: CommandFactory>(out: &mut Output) -> anyhow::Result<Exit> {
+/// Write a manual page.
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Of this command, such as `snapshot create` [default: of the program]
+    command: Vec<String>,
+}
+
+/// Writes a manual page.
+pub(crate) fn man<C: CommandFactory>(args: &ManArgs, out: &mut Output) -> anyhow::Result<Exit> {
+    let mut program = C::command();
+    program.build();
+    let mut command = &program;
+    for word in &args.command {
+        let unknown = || Usage(format!("there is no command {:?}: `holdfast --help` lists them", args.command.join(" ")));
+        command = command.find_subcommand(word).ok_or_else(unknown)?;
+    }
     let mut text = Vec::new();
-    clap_mangen::Man::new(C::command()).render(&mut text)?;
+    clap_mangen::Man::new(command.clone()).render(&mut text)?;
     out.bytes(&text)?;
     out.flush()?;
     Ok(Exit::ok())

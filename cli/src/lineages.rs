@@ -41,6 +41,8 @@ pub(crate) async fn run(args: LineagesArgs, out: &mut Output) -> anyhow::Result<
         }
         request.page_token = page.next_page_token;
     }
+    let name = |lineage: &v1::Lineage| lineage.r#ref.clone().map(|names| (names.domain, names.lineage));
+    lineages.sort_by_cached_key(name);
     if out.is_json() {
         out.document(&Document { lineages: lineages.iter().map(LineageView::from).collect() })?;
     } else {

@@ -82,7 +82,7 @@ enum Command {
     /// Write completions for a shell
     Completions(completions::CompletionsArgs),
     /// Write the manual page
-    Man,
+    Man(completions::ManArgs),
     /// Let the program go on when its rest is over or the agent is gone: `run` starts this
     #[command(hide = true)]
     Keeper,
@@ -142,7 +142,7 @@ async fn command(command: Command, verbose: u8, out: &mut Output) -> anyhow::Res
         Command::Policy(args) => policy::run(args, out),
         Command::Completions(args) => completions::completions::<Cli>(&args, out),
         Command::Keeper => Ok(Exit::ok()),
-        Command::Man => completions::man::<Cli>(out),
+        Command::Man(args) => completions::man::<Cli>(&args, out),
     }
 }
 

@@ -46,11 +46,17 @@ const PAGE: u32 = 500;
 /// Lists them.
 pub(crate) async fn run(args: TimelineArgs, out: &mut Output) -> anyhow::Result<Exit> {
     let here = Here::system();
-    let moment = |text: &Option<String>| {
+    let parsed = |text: &Option<String>| {
         let parsed = text.as_ref().map(|text| here.parse(text).map(stamp)).transpose();
         parsed.map_err(|error| Usage(error.to_string()))
     };
-    let (not_before, not_after) = (moment(&args.since)?, moment(&args.until)?);
+    let (not_before, not_after) = (parsed(&args.since)?, parsed(&args.until)?);
+    if let (Some(since), Some(until)) = (not_before, not_after)
+        && moment(&since) > moment(&until)
+    {
+        let [since, until] = [since, until].map(|at| here.when(moment(&at)));
+        return Err(Usage(format!("--since ({since}) is later than --until ({until})")).into());
+    }
     let connection = args.connect.connect().await?;
     let lineage = Some(point::lineage(&connection, args.lineage.as_deref()).await?);
     let request =

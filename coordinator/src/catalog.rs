@@ -4,10 +4,10 @@
 use crate::clock::Clock;
 use crate::{convert, status};
 use holdfast_core::id::{DomainId, LineageId};
-use holdfast_core::time::Monotonic;
+use holdfast_core::time::{Monotonic, Timestamp};
 use holdfast_proto::problem::Reason;
 use holdfast_proto::v1::{self, point_ref::Point};
-use holdfast_store::log::{Entry, Log, Selector};
+use holdfast_store::log::{Entry, Log, Mark, Selector};
 use holdfast_store::record::RecordKind;
 use holdfast_store::repository::Repository;
 use holdfast_store::seal::Domain;
@@ -24,6 +24,8 @@ const DOMAINS_MAX: usize = 1024;
 const KEYS_AGE: Duration = Duration::from_secs(60);
 /// Most forks of forks that are followed.
 const ANCESTORS_MAX: usize = 16;
+/// The first checkpoint is looked for among so many records, to say when it was.
+const FIRST_AMONG: usize = 16;
 
 /// A lineage by its names, and where it is.
 #[derive(Debug, Clone)]
@@ -218,7 +220,10 @@ impl Catalog {
     /// Why there is no such checkpoint: none at all, or none clean.
     async fn none(&self, place: &Place, selector: Selector, accept_fuzzy: bool) -> Result<Status, Status> {
         let name = place.text();
-        let when = if selector == Selector::Newest { "" } else { " at or before that time" };
+        let when = match selector {
+            Selector::At(moment) => format!(" at or before {moment}"),
+            _ => String::new(),
+        };
         if !accept_fuzzy && place.log.find(selector, false).await.map_err(status::store)?.is_some() {
             let message = format!(
                 "lineage {name} has only fuzzy checkpoints{when}: something changed while they were captured; accept them or name one"
@@ -228,7 +233,9 @@ impl Catalog {
         if place.log.head(0).await.map_err(status::store)? == 0 {
             return Ok(status::not_found("lineage", name));
         }
-        let message = format!("lineage {name} has no checkpoint{when}");
+        let first = first(&place.log).await.map_err(status::store)?;
+        let first = first.filter(|_| !when.is_empty()).map_or_else(String::new, |first| format!("; its first is of {first}"));
+        let message = format!("lineage {name} has no checkpoint{when}{first}");
         Ok(status::about(Reason::NoCheckpoint, message, "lineage", name))
     }
 
@@ -248,6 +255,23 @@ impl Catalog {
         }
         Ok(ancestors)
     }
+}
+
+/// When the first checkpoint that there is was captured, if it is among the first records.
+async fn first(log: &Log) -> holdfast_store::Result<Option<Timestamp>> {
+    let boundary = log.boundary().await?;
+    let kept: Vec<u64> = boundary.kept.keys().copied().collect();
+    for sequence in kept.into_iter().chain(boundary.sequence.max(1)..).take(FIRST_AMONG) {
+        match log.read_body(sequence).await {
+            Err(error) if error.is_missing() => break,
+            other => {
+                if let Some(mark) = Mark::of(&other?) {
+                    return Ok(Some(mark.last_close));
+                }
+            }
+        }
+    }
+    Ok(None)
 }
 
 fn checked(names: Option<v1::LineageRef>, field: &str) -> Result<v1::LineageRef, Status> {

@@ -5,6 +5,8 @@ use super::RestoreArgs;
 use crate::exit::{NotFound, Undecided, Usage};
 use crate::human;
 use anyhow::Context;
+use holdfast_agent::marker;
+use holdfast_core::disk::MarkerState;
 use holdfast_proto::v1;
 use holdfast_store::capture::Filter;
 use holdfast_store::disk::{Dir, OWN_NAMES};
@@ -65,6 +67,11 @@ impl Aim {
             }
         }
         if let Some(directory) = occupied.first().filter(|_| !args.keep_extra && !args.remove_extra) {
+            if let Some(number) = unfinished(directory) {
+                let goes_on = "--remove-extra goes on with it, or with another, and fetches nothing that is right already";
+                let holds = format!("{} holds an unfinished restore of checkpoint #{number}", directory.display());
+                return Err(Undecided(format!("{holds}: {goes_on}")).into());
+            }
             let keep = "--keep-extra restores over it and leaves what the checkpoint doesn't have";
             let remove = "--remove-extra makes it just what the checkpoint was and deletes the rest";
             return Err(Undecided(format!("{} is not empty: {keep}; {remove}", directory.display())).into());
@@ -171,6 +178,15 @@ fn unprotected(directory: &Path) -> Result<(), Undecided> {
         }
     }
     Ok(())
+}
+
+/// The checkpoint whose restore into a directory was cut short.
+fn unfinished(directory: &Path) -> Option<u64> {
+    let marker = Dir::open_root(directory).and_then(|dir| marker::read(&dir)).ok().flatten()?;
+    match marker.state {
+        MarkerState::Restoring(sequence) => Some(sequence),
+        _ => None,
+    }
 }
 
 /// Whether a directory has anything that is not the file system's own.

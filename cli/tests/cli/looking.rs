@@ -70,7 +70,9 @@ fn what_is_not_there_is_told_with_a_code() {
     kit.run(&["cat", "web:data/none"]).refused(8, "data/none");
     kit.run(&["ls", "--checkpoint", "99"]).refused(8, "99");
     kit.run(&["ls", "--snapshot", "none"]).refused(8, "none");
-    kit.run(&["ls", "--at", "2001-01-01"]).refused(8, "");
+    kit.run(&["ls", "--at", "2001-01-01T00:00:00Z"])
+        .refused(8, "no checkpoint at or before 2001-01-01T00:00:00Z; its first is of 20");
+    kit.run(&["timeline", "--since", "now", "--until", "yesterday"]).refused(2, "is later than --until (");
     kit.run(&["cat", "web:data/journal"]).refused(2, "");
     kit.run(&["ls", "--at", "soon"]).refused(2, "\"soon\" is not a time; write for example '10 minutes ago'");
     kit.run(&["ls", "--at", "now", "--checkpoint", "2"]).refused(2, "cannot be used with");
@@ -129,7 +131,9 @@ fn command_lines_that_make_no_sense_are_answered() {
         .refused(2, "can't read the passphrase from");
     assert!(bare(&["--help"]).text().contains("6  damaged or missing data"));
     assert!(bare(&["completions", "bash"]).text().contains("_holdfast"));
-    assert!(bare(&["man"]).text().contains(".TH"));
+    assert!(bare(&["man"]).text().contains(".TH holdfast 1"));
+    assert!(bare(&["man", "snapshot", "create"]).text().contains(".TH holdfast-snapshot-create 1"));
+    bare(&["man", "snapshots"]).refused(2, "there is no command \"snapshots\"");
 }
 
 #[test]

@@ -149,6 +149,7 @@ fn what_a_restore_left_unfinished_is_taken_for_no_state() {
     assert_eq!(kit.run(&back).code, 6);
     kit.script.clear();
     kit.run(&run).refused(3, "unfinished restore of checkpoint");
+    kit.run(&["restore", "--lineage", "web", target]).refused(3, "--remove-extra goes on with it");
     kit.run(&back).text();
     assert_eq!(read(&to.join("changed")), "after, longer\n");
     kit.run(&run).text();

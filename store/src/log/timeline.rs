@@ -20,7 +20,8 @@ pub struct Mark {
 }
 
 impl Mark {
-    pub(crate) fn of(record: &Record) -> Option<Self> {
+    /// That of a record; `None` if it is no checkpoint.
+    pub fn of(record: &Record) -> Option<Self> {
         let checkpoint = record.checkpoint()?;
         Some(Self { sequence: record.sequence, last_close: checkpoint.interval.last_close, quality: checkpoint.quality })
     }
