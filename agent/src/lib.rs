@@ -8,6 +8,7 @@
 pub mod clock;
 pub mod config;
 pub mod connection;
+pub mod delivery;
 pub mod error;
 pub mod governor;
 pub mod grant;

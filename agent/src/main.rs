@@ -19,6 +19,8 @@ struct Line {
 enum Command {
     /// Restore the pod's state, let its application start, and protect it until told to end
     Serve,
+    /// Write states into a volume, and end
+    Deliver,
     /// Wait until the application may start
     Gate,
     /// Tell the agent that the pod is being ended
@@ -68,6 +70,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Serve => {
             log();
             pod::serve().await
+        }
+        Command::Deliver => {
+            log();
+            Ok(holdfast_agent::delivery::deliver().await?)
         }
         // it has no runtime
         Command::Keeper => Ok(()),

@@ -23,6 +23,7 @@ mod words;
 pub use ask::{gate, stopping};
 pub use board::{Board, Posted};
 pub use receipt::Receipt;
+pub(crate) use settings::Variables;
 pub use settings::{Settings, SettingsError};
 pub use socket::Question;
 pub use words::Why;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `StateRestore`: bring a state back, in place or beside the original.
+//! `StateRestore`: bring a state back, in place, beside the original, or into a volume.
 
 #![allow(unreachable_pub, reason = "the derive of KubeSchema makes public structs inside functions")]
 #![allow(clippy::duplicated_attributes, reason = "columns have types, and reasons are columns")]
@@ -24,7 +24,7 @@ pub const WOULD_BE_REFUSED: &str = "nothing was done, and it would be refused";
     namespaced,
     status = "StateRestoreStatus",
     derive = "PartialEq",
-    doc = "Brings a state back, in place or beside the original. It never does nothing silently: its receipts say what was restored.",
+    doc = "Brings a state back, in place, beside the original, or into a volume. It never does nothing silently: its receipts say what was restored.",
     printcolumn(name = "Succeeded", type_ = "string", json_path = ".status.conditions[?(@.type==\"Succeeded\")].status"),
     printcolumn(name = "To", type_ = "date", json_path = ".status.restoredTo"),
     printcolumn(name = "Receipts", type_ = "integer", json_path = ".status.receiptCount"),
@@ -34,12 +34,20 @@ pub const WOULD_BE_REFUSED: &str = "nothing was done, and it would be refused";
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("self == oldSelf", "a restore is done once: create another StateRestore instead of changing this one"))]
+#[x_kube(validation = (
+    "!has(self.paths) || size(self.paths) == 0 || (has(self.elsewhere) && has(self.elsewhere.claim))",
+    "paths go into a PersistentVolumeClaim only: name it, as in elsewhere: {claim: {name: inspect}}"
+))]
 pub struct StateRestoreSpec {
     /// Which state.
     pub source: SourceSpec,
     /// Where to. Left out: in place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elsewhere: Option<ElsewhereSpec>,
+    /// Into a claim: only these files and directories, each with the label of its state path, as in data/etc/app.conf. Left empty: everything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 4096)))]
+    pub paths: Vec<String>,
     /// What is agreed to beforehand.
     #[serde(default)]
     pub accept: AcceptSpec,
@@ -89,17 +97,34 @@ pub struct CheckpointSpec {
     pub sequence: i64,
 }
 
-/// A new workload beside the original.
-#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+/// A new workload beside the original, or a volume.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("has(self.claim) || (has(self.namespace) && size(self.namespace) > 0)", "must name a namespace or a claim: write for example {namespace: inspection}"),
+    validation = ("!has(self.claim) || !has(self.namePrefix) || size(self.namePrefix) == 0", "a claim has its own name: leave namePrefix out")
+)]
 pub struct ElsewhereSpec {
-    /// The namespace, which must exist.
-    #[schemars(length(min = 1, max = 63))]
+    /// The namespace, which must exist. With a claim: that of this object, and it may be left out.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 63))]
     pub namespace: String,
+    /// Only the files, and no workload: they are written to this volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<ClaimSpec>,
     /// What is put before the workloads' names. Left empty: nothing, which another namespace allows.
     #[serde(default)]
     #[schemars(length(max = 30))]
     pub name_prefix: String,
+}
+
+/// A PersistentVolumeClaim that the files are written to.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimSpec {
+    /// Its name. It must exist, be empty, and no pod that runs may use it.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
 }
 
 /// What is agreed to beforehand.
@@ -160,6 +185,23 @@ pub struct StateRestoreStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 512))]
     pub objects: Vec<MadeObject>,
+    /// Into a claim: the pod that writes the files. No other pod is given the right to read them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<DeliveryPod>,
+}
+
+/// A pod that the coordinator has made to write a state into a claim.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct DeliveryPod {
+    /// Its name.
+    pub name: String,
+    /// Its UID. Empty: it is about to be made.
+    #[serde(default)]
+    pub uid: String,
+    /// How many were before it.
+    #[serde(default)]
+    pub attempt: i32,
 }
 
 /// An object of a new workload, in the namespace that `elsewhere` names.
@@ -185,7 +227,7 @@ pub enum RestorePhaseStatus {
     Stopping,
     /// No pod runs: each replica's history goes back to the moment.
     GoingBack,
-    /// Beside the original: the new replicas' histories begin, and their workload is made.
+    /// Beside the original: the new replicas' histories begin, and their workload is made. Into a claim: a pod writes the files.
     Making,
     /// The gates are open, and the pods start on the state of the moment.
     Starting,
@@ -251,8 +293,17 @@ pub struct ReceiptStatus {
     pub before: Option<i64>,
     /// The root asked for.
     pub root_asked: String,
-    /// The root computed from disk.
+    /// The root computed from disk. Empty where only paths were restored: their files were compared one by one.
     pub root_found: String,
     /// How many files are not as they were.
     pub deviations: i32,
+    /// Into a claim: where the files lie, below the volume's root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// Into a claim: the lengths of the files together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<i64>,
+    /// Into a claim: how long it took, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_ms: Option<i64>,
 }

@@ -18,7 +18,6 @@ mod marks;
 mod preview;
 mod receipt;
 mod report;
-mod verify;
 mod work;
 
 use aim::Aim;

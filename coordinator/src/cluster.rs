@@ -101,6 +101,22 @@ pub type Holds = Arc<BTreeMap<(String, String), String>>;
 /// begun by then waits until they go on.
 pub type Rests = Arc<BTreeMap<(String, String), String>>;
 
+/// The pods that were made to write states into volumes, by UID: what each may read, and nobody else. A new map is sent when that changes.
+pub type Couriers = Arc<BTreeMap<String, Courier>>;
+
+/// A pod that was made to write states into a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Courier {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Where the states are.
+    pub repository: RepositoryKey,
+    /// The lineages that it may read: the StateLineages' names, and those in the repository.
+    pub lineages: BTreeMap<String, String>,
+}
+
 /// What a [`Cluster`] works with.
 #[derive(Clone)]
 pub struct ClusterConfig {
@@ -112,6 +128,8 @@ pub struct ClusterConfig {
     pub holds: watch::Receiver<Holds>,
     /// Whose replicas are being brought to rest.
     pub rests: watch::Receiver<Rests>,
+    /// Who writes states into volumes.
+    pub couriers: watch::Receiver<Couriers>,
 }
 
 /// One slot of a workload and what is the matter with it: what status and Events are made from.
@@ -181,8 +199,9 @@ impl Cluster {
     pub fn new(config: ClusterConfig) -> Self {
         let identity = Identity::new(config.client.clone());
         let repositories = config.repositories.clone();
+        let couriers = config.couriers.clone();
         let (slots, task) = Slots::new(config);
-        Self { front: Arc::new(Front::new(repositories, identity, slots, CancellationToken::new())), task }
+        Self { front: Arc::new(Front::new(repositories, identity, slots, couriers, CancellationToken::new())), task }
     }
 
     /// The slots of all workloads and what waits for them, and each change of that.

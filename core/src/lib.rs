@@ -8,6 +8,7 @@ pub mod barrier;
 pub mod cadence;
 pub mod checkpoint;
 pub mod collection;
+pub mod delivery;
 pub mod disk;
 pub mod gallop;
 pub mod id;

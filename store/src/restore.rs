@@ -23,11 +23,13 @@ mod fetch;
 mod frames;
 mod plan;
 mod proof;
+mod verify;
 mod window;
 mod writers;
 
 pub use compare::{Comparison, Deviation, compare};
 pub use proof::{Proof, prove};
+pub use verify::{Chosen, Verified, verify};
 
 /// A directory to restore into.
 #[derive(Debug, Clone)]

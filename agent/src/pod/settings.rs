@@ -33,6 +33,12 @@ pub struct SettingsError {
     what: String,
 }
 
+impl SettingsError {
+    pub(crate) const fn new(variable: &'static str, what: String) -> Self {
+        Self { variable, what }
+    }
+}
+
 /// What a pod's agent is told.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -63,10 +69,14 @@ pub struct Settings {
 }
 
 /// Reads variables.
-struct Variables<F>(F);
+pub(crate) struct Variables<F>(F);
 
 impl<F: Fn(&str) -> Option<OsString>> Variables<F> {
-    fn text(&self, variable: &'static str) -> Result<String, SettingsError> {
+    pub(crate) const fn new(read: F) -> Self {
+        Self(read)
+    }
+
+    pub(crate) fn text(&self, variable: &'static str) -> Result<String, SettingsError> {
         let wrong = |what: &str| SettingsError { variable, what: what.to_owned() };
         let value = (self.0)(variable).ok_or_else(|| wrong("it is not set"))?;
         let text = value.into_string().map_err(|_| wrong("it is not text"))?;
@@ -79,7 +89,7 @@ impl<F: Fn(&str) -> Option<OsString>> Variables<F> {
         text.parse().map(Duration::from_secs).map_err(wrong)
     }
 
-    fn path(&self, variable: &'static str) -> Result<PathBuf, SettingsError> {
+    pub(crate) fn path(&self, variable: &'static str) -> Result<PathBuf, SettingsError> {
         let path = PathBuf::from(self.text(variable)?);
         let wrong = || SettingsError { variable, what: format!("{} is not an absolute path", path.display()) };
         if path.is_absolute() { Ok(path) } else { Err(wrong()) }
@@ -96,7 +106,7 @@ impl Settings {
     }
 
     fn new(env: impl Fn(&str) -> Option<OsString>) -> Result<Self, SettingsError> {
-        let env = Variables(env);
+        let env = Variables::new(env);
         let policy = policy(&env.text(CONFIG_VARIABLE)?)?;
         let wrong = |what| SettingsError { variable: CONFIG_VARIABLE, what };
         let paths = paths(&policy.paths).map_err(wrong)?;

@@ -29,6 +29,10 @@ struct Client {
 impl AgentService for Desk {
     type SessionStream = ReceiverStream<Result<SessionResponse, Answer>>;
 
+    async fn grant_delivery(&self, _: Request<v1::GrantDeliveryRequest>) -> Result<Response<v1::GrantDeliveryResponse>, Answer> {
+        Err(Answer::unimplemented("not here"))
+    }
+
     async fn session(&self, request: Request<Streaming<SessionRequest>>) -> Result<Response<Self::SessionStream>, Answer> {
         let (say, said) = mpsc::channel(8);
         let client = Client { requests: request.into_inner(), say };

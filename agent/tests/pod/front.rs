@@ -6,6 +6,7 @@ use holdfast_coordinator::{Access, Config, Coordinator, InProcess};
 use holdfast_core::id::OwnerId;
 use holdfast_proto::v1::agent_service_client::AgentServiceClient;
 use holdfast_proto::v1::agent_service_server::{AgentService, AgentServiceServer};
+use holdfast_proto::v1::restore_service_client::RestoreServiceClient;
 use holdfast_proto::v1::session_request::Event;
 use holdfast_proto::v1::session_response::Command;
 use holdfast_proto::v1::{self, SessionRequest, SessionResponse};
@@ -157,6 +158,22 @@ type Said = mpsc::Sender<Result<SessionResponse, Status>>;
 #[tonic::async_trait]
 impl AgentService for Desk {
     type SessionStream = ReceiverStream<Result<SessionResponse, Status>>;
+
+    /// Whoever has the token may read the lineage.
+    async fn grant_delivery(
+        &self,
+        request: Request<v1::GrantDeliveryRequest>,
+    ) -> Result<Response<v1::GrantDeliveryResponse>, Status> {
+        let bearer = request.metadata().get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if !self.shared.rules.borrow().tokens.contains(bearer.trim_start_matches("Bearer ")) {
+            return Err(Status::unauthenticated("this token is void"));
+        }
+        let lineage = v1::LineageRef { domain: "default".to_owned(), lineage: LINEAGE.to_owned() };
+        let point = v1::PointRef { lineage: Some(lineage), point: None, accept_fuzzy: true };
+        let asked = v1::CreateRestoreRequest { point: Some(point), ..v1::CreateRestoreRequest::default() };
+        let created = RestoreServiceClient::new(self.channel.clone()).create_restore(asked).await?.into_inner();
+        Ok(Response::new(v1::GrantDeliveryResponse { grant: created.grant }))
+    }
 
     async fn session(&self, request: Request<Streaming<SessionRequest>>) -> Result<Response<Self::SessionStream>, Status> {
         let bearer = request.metadata().get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();

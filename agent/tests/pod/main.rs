@@ -8,6 +8,7 @@
 #[allow(dead_code, reason = "other tests use the rest")]
 mod common;
 mod deaths;
+mod deliveries;
 mod ends;
 mod front;
 mod kit;

@@ -66,11 +66,11 @@ where
 pub(super) fn code(reason: &str) -> u8 {
     match reason {
         "DisruptionBudget" | "ImageDiffers" | "OnlyFuzzy" | "OtherRestore" | "NoController" | "ForeignLineage"
-        | "Unprotected" => exit::DECIDE,
+        | "Unprotected" | "ClaimInUse" | "ClaimNotEmpty" | "ClaimEnding" | "ClaimUnusable" => exit::DECIDE,
         "StoreUnreachable" | "RepositoryNotReady" => exit::STORE,
         "Damaged" | "NotAsItWas" => exit::DAMAGED,
         "SnapshotNotFound" | "SnapshotNotTaken" | "LineageNotFound" | "RestoreNotFound" | "PolicyNotFound"
-        | "NothingSelected" | "NothingStored" | "NothingToUndo" => exit::NOT_FOUND,
+        | "NothingSelected" | "NothingStored" | "NothingToUndo" | "ClaimNotFound" | "PathNotFound" => exit::NOT_FOUND,
         "Invalid" | "NamespaceRefused" | "SeveralNamespaces" | "SeveralRepositories" | "TooMany" => exit::USAGE,
         _ => exit::FAILED,
     }

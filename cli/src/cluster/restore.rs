@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `holdfast kube restore`: a workload's replicas go back in place. First the plan, which changes nothing; then, agreed to, the restore.
+//! `holdfast kube restore`: a workload's replicas go back in place, or their files go into a claim. First the plan, which changes nothing; then, agreed to, the restore.
 
 use super::follow::{self, Stand};
 use super::workload::{self, Meant};
@@ -9,7 +9,7 @@ use crate::human::Here;
 use crate::output::{Output, note};
 use crate::table::Table;
 use clap::Args;
-use holdfast_api::restore::{AcceptSpec, ReceiptStatus, SourceSpec, WOULD_BE_REFUSED};
+use holdfast_api::restore::{AcceptSpec, ClaimSpec, ElsewhereSpec, ReceiptStatus, SourceSpec, WOULD_BE_REFUSED};
 use holdfast_api::{StateLineage, StateRestore, StateRestoreSpec};
 use holdfast_core::time::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -23,13 +23,19 @@ const PLANNED_WITHIN: Duration = Duration::from_secs(30);
 /// Longest beginning of an object's name.
 const NAME_MAX: usize = 200;
 
-/// Bring a workload's replicas back in place.
+/// Bring a workload's replicas back in place, or only their files into a PersistentVolumeClaim.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("moment").required(true))]
 pub(crate) struct RestoreArgs {
     /// The workload: web, deployment/web, statefulset/web
     #[arg(required_unless_present = "undo")]
     workload: Option<String>,
+    /// With --into-claim: only these files and directories, as in data/etc/app.conf [default: all]
+    #[arg(value_name = "PATH", requires = "into_claim")]
+    paths: Vec<String>,
+    /// Write the files into this PersistentVolumeClaim, and touch no workload
+    #[arg(long, value_name = "CLAIM")]
+    into_claim: Option<String>,
     /// As it was then: '10 minutes ago', '14:03:07'
     #[arg(long, value_name = "TIME", group = "moment")]
     at: Option<String>,
@@ -96,13 +102,14 @@ pub(crate) async fn run(args: RestoreArgs, out: &mut Output) -> anyhow::Result<E
     agreed(&args, &plan)?;
     create(&api, &name, spec).await?;
     note(&format!(
-        "StateRestore {name} of {} goes on by itself, should you leave; deleting it opens the gates",
-        cluster.namespace
+        "StateRestore {name} of {} goes on by itself, should you leave; deleting it {}",
+        cluster.namespace,
+        if args.into_claim.is_some() { "ends the pod that writes the files" } else { "opens the gates" }
     ));
     let stand = follow::settled(&api, &name, conditions, None).await?;
     tell(&stand, &cluster.namespace, Some(&name), out)?;
     let succeeded = stand.succeeded == Some(true);
-    if succeeded {
+    if succeeded && args.into_claim.is_none() {
         note(&format!("to take it back: holdfast kube restore -n {} --undo {name}", cluster.namespace));
     }
     Ok(Exit::with(if succeeded { 0 } else { follow::code(&stand.reason) }))
@@ -137,7 +144,11 @@ fn spec(args: &RestoreArgs, meant: Option<&Meant>, here: &Here) -> Result<StateR
             undo: args.undo.clone(),
             policies: meant.map(|meant| meant.policies.iter().cloned().collect()).unwrap_or_default(),
         },
-        elsewhere: None,
+        elsewhere: args
+            .into_claim
+            .clone()
+            .map(|name| ElsewhereSpec { claim: Some(ClaimSpec { name }), ..ElsewhereSpec::default() }),
+        paths: args.paths.clone(),
         accept: AcceptSpec {
             different_image: args.accept_different_image,
             disruption: args.accept_disruption,
@@ -194,7 +205,7 @@ fn agreed(args: &RestoreArgs, plan: &Stand<StateRestore>) -> Result<(), Undecide
     if !input.is_terminal() {
         return Err(Undecided("nobody can be asked here: add --yes to do it, or --dry-run to see the plan alone".to_owned()));
     }
-    note("bring them back? Write yes:");
+    note(if args.into_claim.is_some() { "write them? Write yes:" } else { "bring them back? Write yes:" });
     let mut answer = String::new();
     match input.lock().read_line(&mut answer) {
         Ok(_) if matches!(answer.trim(), "y" | "yes") => Ok(()),
@@ -242,7 +253,12 @@ fn table(receipts: &[ReceiptStatus]) -> Table {
             receipt.lineage.clone().into(),
             format!("#{}", receipt.sequence).into(),
             before.into(),
-            if receipt.root_asked == receipt.root_found { "proven".into() } else { "differs".into() },
+            match receipt.root_found.as_str() {
+                // of chosen paths there is none: the files were compared
+                "" => "compared".into(),
+                found if found == receipt.root_asked => "proven".into(),
+                _ => "differs".into(),
+            },
             receipt.deviations.to_string().into(),
         ]);
     }

@@ -3,7 +3,6 @@
 
 use super::RestoreArgs;
 use super::aim::Aim;
-use super::verify::{self, Request};
 use super::work;
 use crate::connection::Connection;
 use crate::thread;
@@ -12,7 +11,7 @@ use holdfast_agent::grant::Granted;
 use holdfast_proto::v1;
 use holdfast_store::disk::{Dir, FileKind, is_own};
 use holdfast_store::reader::Reader;
-use holdfast_store::restore::{Extra, RestoreError, Target};
+use holdfast_store::restore::{Chosen, Extra, RestoreError, Target, verify};
 use holdfast_store::tree::{Body, Cursor, Directory, Entry, MapRef, Name};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -49,8 +48,8 @@ pub(super) async fn preview(
     let cancel = Arc::new(AtomicBool::new(false));
     let called_off = Arc::clone(&cancel);
     let mut looking = thread::start("preview", move || {
-        let request = Request { reader: &reader, roots: &roots, targets: &targets, select: &select, owners, cancel: &called_off };
-        let found = verify::verify(&request)?;
+        let request = Chosen { reader: &reader, roots: &roots, targets: &targets, select: &select, owners, cancel: &called_off };
+        let found = verify(&request)?;
         let mut preview = Preview { made: found.missing, changed: found.changed, ..Preview::default() };
         let chosen: Vec<_> = roots.iter().flat_map(|root| targets.iter().map(move |target| (root, target))).collect();
         for (root, target) in chosen.into_iter().filter(|(root, target)| removes && root.label == target.label) {

@@ -4,7 +4,6 @@
 use super::aim::Aim;
 use super::marks::{Marks, Restoring};
 use super::report::Reporter;
-use super::verify::{self, Request as Verify};
 use super::{RestoreArgs, receipt::Done};
 use crate::connection::Connection;
 use crate::thread;
@@ -15,7 +14,9 @@ use holdfast_proto::v1;
 use holdfast_store::log::{Entry, Log};
 use holdfast_store::reader::Reader;
 use holdfast_store::record::Checkpoint;
-use holdfast_store::restore::{Deviation, Extra, Options, Progress, Restore, Stats, Target, compare, prove, restore as write};
+use holdfast_store::restore::{
+    Chosen, Deviation, Extra, Options, Progress, Restore, Stats, Target, compare, prove, restore as write, verify,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -178,7 +179,7 @@ impl Job {
             let found = compare(&self.reader, &self.checkpoint.roots, &self.targets)?;
             (found.deviations, found.count)
         } else {
-            let request = Verify {
+            let request = Chosen {
                 reader: &self.reader,
                 roots: &self.checkpoint.roots,
                 targets: &self.targets,
@@ -186,8 +187,8 @@ impl Job {
                 owners: self.options.owners,
                 cancel: &self.cancel,
             };
-            let found = verify::verify(&request)?;
-            (found.differences, found.count)
+            let found = verify(&request)?;
+            (found.deviations, found.count)
         };
         let known = |deviation: &Deviation| stats.deviations.iter().any(|known| known.path == deviation.path);
         let listed = found.len() as u64;

@@ -4,14 +4,15 @@
 //! | call | who may | which repository |
 //! |---|---|---|
 //! | health, reflection | everybody | |
-//! | `AgentService` | the pod that the token is bound to | its policy's |
+//! | `AgentService`: a session | the pod that the token is bound to | its policy's |
+//! | `AgentService`: what is written into a volume | the pod that was made for it | its StateRestore's |
 //! | `ObjectService` | whoever has a grant: it is void when its pod has ended, or has lost its slot | the grant's |
 //! | all others | whom RBAC lets, in the repository's namespace | header `holdfast-repository` |
 
 use super::identity::{Identity, Token};
 use super::slots::Slots;
 use super::table::Unready;
-use super::{Repositories, RepositoryKey};
+use super::{Couriers, Repositories, RepositoryKey};
 use crate::Coordinator;
 use crate::status;
 use axum::body::Body;
@@ -47,6 +48,7 @@ pub(super) struct Front {
     pub(super) repositories: watch::Receiver<Repositories>,
     pub(super) identity: Identity,
     pub(super) slots: Slots,
+    pub(super) couriers: watch::Receiver<Couriers>,
     pub(super) stop: CancellationToken,
     routes: Mutex<BTreeMap<RepositoryKey, (Coordinator, Routes)>>,
 }
@@ -56,9 +58,10 @@ impl Front {
         repositories: watch::Receiver<Repositories>,
         identity: Identity,
         slots: Slots,
+        couriers: watch::Receiver<Couriers>,
         stop: CancellationToken,
     ) -> Self {
-        Self { repositories, identity, slots, stop, routes: Mutex::default() }
+        Self { repositories, identity, slots, couriers, stop, routes: Mutex::default() }
     }
 
     /// The coordinator of a repository.

@@ -137,6 +137,12 @@ impl Identity {
         self.pods.ask(Instant::now(), token.hash("pod"), || self.ask_pod(token)).await
     }
 
+    /// The pod that a token is bound to, whatever it is.
+    pub(crate) async fn bound(&self, token: &Token) -> Result<PodIdentity, Refusal> {
+        let ask = || async { self.ask_bound(token).await.map(|(of, _)| of) };
+        self.pods.ask(Instant::now(), token.hash("bound"), ask).await
+    }
+
     /// The user whose token it is: one for us, or one for the API server, as people's are.
     pub(crate) async fn user(&self, token: &Token) -> Result<User, Refusal> {
         self.users.ask(Instant::now(), token.hash("user"), || self.ask_user(token)).await
@@ -182,13 +188,18 @@ impl Identity {
         })
     }
 
-    async fn ask_pod(&self, token: &Token) -> Result<PodIdentity, Refusal> {
+    async fn ask_bound(&self, token: &Token) -> Result<(PodIdentity, Pod), Refusal> {
         let user = self.review(token, Some(TOKEN_AUDIENCE)).await?;
         let of = bound_to(&user).ok_or_else(|| Refusal::No("the token is not bound to a pod".to_owned()))?;
         let found = self.look_up(&of.namespace, &of.name).await?;
         let Some(pod) = found.filter(|pod| pod.uid().as_deref() == Some(&of.uid)) else {
             return Err(Refusal::No(format!("pod {} of namespace {} is gone", of.name, of.namespace)));
         };
+        Ok((of, pod))
+    }
+
+    async fn ask_pod(&self, token: &Token) -> Result<PodIdentity, Refusal> {
+        let (of, pod) = self.ask_bound(token).await?;
         if !pod.labels().contains_key(POLICY) || !pod.annotations().contains_key(INJECTED) {
             let why = format!("pod {} is not protected: it lacks the label {POLICY} or the annotation {INJECTED}", of.name);
             return Err(Refusal::No(why));

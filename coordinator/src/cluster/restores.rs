@@ -8,6 +8,7 @@
 //!       course    what is next: pods end, lineages go back, gates open, receipts come
 //!         steps     and does it
 //!         beside    or none of that: a copy of the workload is made, on histories that begin with the snapshot's
+//!         delivery  or a pod writes the files into a claim, and nothing else happens
 //!         history   the claim that makes a checkpoint the state again, and the proof that it is on the disk
 //! ```
 //!
@@ -22,7 +23,7 @@ use super::leading::Leading;
 use super::once::{SUCCEEDED, Sees, is_over, see_to_all};
 use super::pauses::{self, Pauses};
 use super::watched::full_name;
-use super::{RepositoryKey, SlotView};
+use super::{Couriers, RepositoryKey, SlotView};
 use crate::Coordinator;
 use held::Held;
 use holdfast_api::restore::{RestorePhaseStatus, RestoredMember, WOULD_BE_REFUSED};
@@ -46,6 +47,7 @@ use tokio_util::sync::CancellationToken;
 mod aim;
 mod beside;
 mod course;
+mod delivery;
 pub(crate) mod held;
 mod history;
 mod plan;
@@ -74,6 +76,8 @@ pub(crate) struct Context {
     /// Who has which slot.
     pub(crate) slots: watch::Receiver<Arc<Vec<SlotView>>>,
     pub(crate) held: Held,
+    /// Whose pods may read what they are to write into volumes.
+    pub(crate) couriers: watch::Sender<Couriers>,
     pub(crate) pauses: Pauses,
 }
 
@@ -157,11 +161,15 @@ impl Sees<StateRestore> for Context {
                     .await;
             }
             return match teller.object.spec.elsewhere {
+                Some(_) if delivery::claim_of(&teller.object).is_some() => Box::pin(self.deliver(teller)).await,
                 Some(_) => Box::pin(self.make(teller)).await,
                 None => self.carry_on(teller).await,
             };
         }
         teller.begin().await?;
+        if let Some(claim) = delivery::claim_of(&teller.object).map(str::to_owned) {
+            return Box::pin(self.begin_into_claim(teller, &claim)).await;
+        }
         if teller.object.spec.elsewhere.is_some() {
             return Box::pin(self.beside(teller)).await;
         }
@@ -184,6 +192,10 @@ impl Context {
     /// Holds what stands written that a restore holds; returns another restore that has something of it.
     fn hold(&self, object: &StateRestore) -> Option<String> {
         let status = object.status.as_ref().filter(|status| has_begun(status))?;
+        if delivery::claim_of(object).is_some() {
+            self.hold_delivery(object);
+            return None;
+        }
         let (uid, namespace) = (object.uid().unwrap_or_default(), namespace_of(status));
         let lineages = status.members.iter().map(|member| (namespace.clone(), member.lineage.clone())).collect();
         if let Err(other) = self.held.take(&uid, &full_name(object), lineages) {
@@ -298,6 +310,9 @@ impl Context {
         self.pauses.forget(uid);
         let Some(object) = last else { return };
         self.with.metrics.restore_settled("Deleted");
+        if delivery::claim_of(&object).is_some() {
+            return self.abandon_delivery(&object).await;
+        }
         if object.spec.elsewhere.is_some() {
             return self.abandon_copy(&object).await;
         }

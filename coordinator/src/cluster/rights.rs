@@ -53,7 +53,7 @@ const RULES: &[Rule] = &[
     all(HOLDFAST, "staterestores", &["patch"]).part("status"),
     all(HOLDFAST, "statelineages", &["get", "list", "watch", "create", "patch", "delete"]),
     all(HOLDFAST, "statelineages", &["patch"]).part("status"),
-    all("", "pods", &["get", "list", "watch", "patch", "delete"]),
+    all("", "pods", &["get", "list", "watch", "create", "patch", "delete"]),
     all("", "nodes", WATCH),
     all("", "secrets", &["get"]),
     all("", "namespaces", &["get"]).named("kube-system"),

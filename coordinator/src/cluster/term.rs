@@ -15,7 +15,7 @@ use super::settings::Settings;
 use super::snapshots::Resting;
 use super::upgrade::{self, Upgrade};
 use super::watched::{Bell, follow};
-use super::{Cluster, ClusterConfig, Holds, Repositories, Rests, gates, probe, snapshots, sweep, verify};
+use super::{Cluster, ClusterConfig, Couriers, Holds, Repositories, Rests, gates, probe, snapshots, sweep, verify};
 use crate::clock::Clock;
 use anyhow::Context;
 use holdfast_core::id::OwnerId;
@@ -84,8 +84,9 @@ pub(crate) async fn run(term: Term, stop: CancellationToken) -> anyhow::Result<(
     let (held, holds) = watch::channel(Holds::default());
     let known = holds.clone();
     let (resting, rests) = watch::channel(Rests::default());
+    let (sent, couriers) = watch::channel(Couriers::default());
     term.upgrade(leading.clone(), &holds, &mut tasks, &stop);
-    let cluster = Cluster::new(ClusterConfig { client: term.client.clone(), repositories: table, holds, rests });
+    let cluster = Cluster::new(ClusterConfig { client: term.client.clone(), repositories: table, holds, rests, couriers });
     let (found, findings) = watch::channel(verify::Findings::default());
     let verifying = verify::run(leading.clone(), Duration::from_secs(term.settings.verify_seconds), found, stop.clone());
     watches.spawn(verifying);
@@ -96,6 +97,7 @@ pub(crate) async fn run(term: Term, stop: CancellationToken) -> anyhow::Result<(
         system: term.settings.namespace.clone(),
         slots: cluster.slots(),
         held: Held::new(held),
+        couriers: sent,
         pauses: Default::default(),
     };
     let snapshots = snapshots::Context {

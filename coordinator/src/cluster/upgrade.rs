@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-mod facts;
+pub(crate) mod facts;
 mod plan;
 #[cfg(test)]
 mod tests;

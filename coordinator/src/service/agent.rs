@@ -15,7 +15,9 @@ use holdfast_proto::problem::Reason;
 use holdfast_proto::v1::agent_service_server::AgentService;
 use holdfast_proto::v1::session_request::Event;
 use holdfast_proto::v1::session_response::Command;
-use holdfast_proto::v1::{Flush, Hello, LineageRef, SessionRequest, SessionResponse, StatusReport, Welcome};
+use holdfast_proto::v1::{
+    Flush, GrantDeliveryRequest, GrantDeliveryResponse, Hello, LineageRef, SessionRequest, SessionResponse, StatusReport, Welcome,
+};
 use std::pin::Pin;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -43,6 +45,10 @@ impl AgentService for Api {
     async fn session(&self, request: Request<Streaming<SessionRequest>>) -> Result<Response<Self::SessionStream>, Status> {
         let state = State::Greeting(Box::new((self.clone(), request.into_inner().boxed())));
         Ok(Response::new(Box::pin(stream::unfold(state, State::next))))
+    }
+
+    async fn grant_delivery(&self, _: Request<GrantDeliveryRequest>) -> Result<Response<GrantDeliveryResponse>, Status> {
+        Err(Status::unimplemented("only the coordinator of a cluster has pods write states into volumes"))
     }
 }
 

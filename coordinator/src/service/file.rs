@@ -21,6 +21,8 @@ use holdfast_store::tree::Body;
 use prost::Message;
 use std::sync::Arc;
 use tokio::runtime::Handle;
+#[cfg(feature = "kubernetes")]
+use tonic::Code;
 use tonic::{Request, Response, Status};
 
 /// Files of a page, by default and at most; and its bytes, since names and attributes may be long.
@@ -134,6 +136,13 @@ impl Api {
         Ok(found)
     }
 
+    /// How much lies at and below paths of a checkpoint: the lengths of files together, and entries. A path that is not there is returned.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) async fn measure(&self, found: Found, paths: &[String]) -> Result<Result<(u64, u64), String>, Status> {
+        let paths = paths.to_vec();
+        self.blocking(found, move |state| measure(state, &paths)).await
+    }
+
     /// Runs work on a checkpoint's files, on a thread of its own.
     async fn blocking<T: Send + 'static>(
         &self,
@@ -152,6 +161,31 @@ impl Api {
             Ok(Err(Halt::Gone)) | Err(_) => Err(status::lost()),
         }
     }
+}
+
+#[cfg(feature = "kubernetes")]
+fn measure(state: &State, paths: &[String]) -> Result<Result<(u64, u64), String>, Halt> {
+    let (mut bytes, mut entries) = (0_u64, 0_u64);
+    for text in paths {
+        let Ok(path) = Path::parse(text.as_bytes(), "paths") else { return Ok(Err(text.clone())) };
+        let item = match state.find(&path) {
+            Ok(item) => item,
+            Err(Halt::Because(status)) if matches!(status.code(), Code::NotFound | Code::InvalidArgument) => {
+                return Ok(Err(text.clone()));
+            }
+            Err(other) => return Err(other),
+        };
+        entries += 1;
+        let Body::Directory { .. } = &item.inode.body else {
+            bytes = bytes.saturating_add(state.describe(path.text, &item)?.size);
+            continue;
+        };
+        let mut walk = Walk::new(state, &path, true, &Path { names: Vec::new(), text: Vec::new() })?;
+        while let Some(file) = walk.next()? {
+            (bytes, entries) = (bytes.saturating_add(file.size), entries + 1);
+        }
+    }
+    Ok(Ok((bytes, entries)))
 }
 
 /// A page of a listing, and its last path, if there may be more.

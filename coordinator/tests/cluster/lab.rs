@@ -4,7 +4,7 @@
 use crate::kit::World;
 use crate::kube_kit::{ApiServer, Key};
 use holdfast_coordinator::cluster::{
-    Cluster, ClusterConfig, Holds, Repositories, RepositoryKey, RepositoryState, Rests, SlotView, WaitingFor,
+    Cluster, ClusterConfig, Couriers, Holds, Repositories, RepositoryKey, RepositoryState, Rests, SlotView, WaitingFor,
 };
 use holdfast_coordinator::{Access, Config, Coordinator};
 use holdfast_core::id::OwnerId;
@@ -45,6 +45,7 @@ pub struct Lab {
     pub repositories: watch::Sender<Repositories>,
     pub holds: watch::Sender<Holds>,
     pub rests: watch::Sender<Rests>,
+    pub couriers: watch::Sender<Couriers>,
     pub served: Served,
 }
 
@@ -62,9 +63,11 @@ impl Served {
         repositories: &watch::Sender<Repositories>,
         holds: &watch::Sender<Holds>,
         rests: &watch::Sender<Rests>,
+        couriers: &watch::Sender<Couriers>,
     ) -> Self {
         let (repositories, holds, rests) = (repositories.subscribe(), holds.subscribe(), rests.subscribe());
-        let config = ClusterConfig { client: api.client(), repositories, holds, rests };
+        let couriers = couriers.subscribe();
+        let config = ClusterConfig { client: api.client(), repositories, holds, rests, couriers };
         let cluster = Cluster::new(config);
         let slots = cluster.slots();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -104,17 +107,18 @@ impl Lab {
             [(RepositoryKey::new("shop", "default"), state("default")), (RepositoryKey::new("other", "default"), state("other"))];
         let repositories = watch::Sender::new(table.into_iter().collect());
         let (holds, rests) = (watch::Sender::new(Holds::default()), watch::Sender::new(Rests::default()));
+        let couriers = watch::Sender::new(Couriers::default());
         for namespace in ["shop", "other"] {
             policy(&api, namespace, "web", "Replica");
         }
         node(&api, "node-a", true);
-        let served = Served::start(&api, &repositories, &holds, &rests).await;
-        Self { world, api, law, repositories, holds, rests, served }
+        let served = Served::start(&api, &repositories, &holds, &rests, &couriers).await;
+        Self { world, api, law, repositories, holds, rests, couriers, served }
     }
 
     /// Another leader: the one before is gone.
     pub async fn elect(&mut self) {
-        let next = Served::start(&self.api, &self.repositories, &self.holds, &self.rests).await;
+        let next = Served::start(&self.api, &self.repositories, &self.holds, &self.rests, &self.couriers).await;
         std::mem::replace(&mut self.served, next).end().await;
     }
 

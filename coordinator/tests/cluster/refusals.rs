@@ -3,7 +3,9 @@
 
 use crate::lab::{Lab, PodAgent, WITHIN};
 use bytes::Bytes;
+use holdfast_coordinator::cluster::{Courier, Couriers, RepositoryKey};
 use holdfast_proto::problem::{Problem, Reason};
+use holdfast_proto::v1::agent_service_client::AgentServiceClient;
 use holdfast_proto::v1::file_service_client::FileServiceClient;
 use holdfast_proto::v1::lineage_service_client::LineageServiceClient;
 use holdfast_proto::v1::object_service_client::ObjectServiceClient;
@@ -12,6 +14,8 @@ use holdfast_proto::v1::{self, CreateObjectRequest, GetLineageRequest, HeadObjec
 use holdfast_proto::{GRANT_HEADER, REPOSITORY_HEADER};
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
@@ -268,4 +272,67 @@ async fn snapshots_of_other_domains_are_not_spoken_of() {
     // the same request id is another's request there
     assert_eq!(reason(client.create_snapshot(call(create, anna, Some("other"))).await.map(drop)), Some(Reason::NothingSelected));
     assert_eq!(listed("shop").await, 1);
+}
+
+async fn delivery(channel: &Channel, token: Option<&str>, lineage: &str) -> Result<v1::Grant, Option<Reason>> {
+    let request = call(v1::GrantDeliveryRequest { lineage: lineage.to_owned() }, token, None);
+    let answer = AgentServiceClient::new(channel.clone()).grant_delivery(request).await;
+    answer.map(|answer| answer.into_inner().grant.expect("a grant")).map_err(|status| Problem::of(&status).reason)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_pod_that_was_made_for_a_restore_reads_what_it_is_to_write() {
+    let lab = Lab::new().await;
+    for slot in [0, 1] {
+        let mut writer = lab.world.writer(&format!("statefulset/web/{slot}")).await;
+        writer.write("file", "secret");
+        writer.checkpoint().await;
+    }
+    let bare = json!({"metadata": {"labels": {"holdfast.dev/policy": null, "holdfast.dev/restore": "r1"},
+        "annotations": {"holdfast.dev/injected": null},
+        "ownerReferences": [{"apiVersion": "holdfast.dev/v1alpha1", "kind": "StateRestore", "name": "look", "uid": "r1", "controller": true}]}});
+    for (namespace, name, uid) in
+        [("shop", "writer", "p1"), ("shop", "forged", "p2"), ("other", "writer", "p3"), ("other", "taken", "p1")]
+    {
+        lab.pod(namespace, name, uid, None, bare.clone());
+    }
+    lab.member("shop", "web-0", "w0");
+    let lineages = BTreeMap::from([("statefulset-web-0".to_owned(), "statefulset/web/0".to_owned())]);
+    let repository = RepositoryKey::new("shop", "default");
+    let courier = Courier { namespace: "shop".to_owned(), name: "writer".to_owned(), repository, lineages };
+    let channel = lab.served.channel.clone();
+    let (own, mine) = (Some("pod:shop/writer/p1"), "statefulset-web-0");
+    assert_eq!(delivery(&channel, own, mine).await.expect_err("not yet"), Some(Reason::NotYours), "before it stands written");
+    lab.couriers.send_replace(Arc::new(BTreeMap::from([("p1".to_owned(), courier)])));
+    let (unknown, not_yours) = (Some(Reason::Unauthenticated), Some(Reason::NotYours));
+    let table = [
+        (None, mine, unknown, "no token"),
+        (Some("nonsense"), mine, unknown, "a void token"),
+        (Some("user:anna"), mine, unknown, "a token for the API server"),
+        (Some("account:shop/default"), mine, unknown, "a token that is not bound to a pod"),
+        (Some("pod:shop/writer/p9"), mine, unknown, "an earlier pod of that name"),
+        (Some("pod:shop/forged/p2"), mine, not_yours, "a pod that somebody else made with that owner"),
+        (Some("pod:other/writer/p3"), mine, not_yours, "a pod of that name in another namespace"),
+        (Some("pod:other/taken/p1"), mine, not_yours, "a pod of another namespace, whatever its UID"),
+        (Some("pod:shop/web-0/w0"), mine, not_yours, "the pod whose state it is"),
+        (own, "statefulset-web-1", not_yours, "another lineage"),
+        (own, "", not_yours, "no lineage"),
+    ];
+    for (token, lineage, reason, what) in table {
+        assert_eq!(delivery(&channel, token, lineage).await.err(), Some(reason), "{what}");
+    }
+    let grant = delivery(&channel, own, mine).await.expect("its own");
+    let below = |lineage: &str| {
+        let domain = hex::encode(&grant.keys.as_ref().expect("keys").domain);
+        format!("domains/{domain}/lineages/{}/log/0000000000000001", lineage_of(&lab, lineage))
+    };
+    let (record, other) = (below("statefulset/web/0"), below("statefulset/web/1"));
+    // that there is no such object is only told to who may read it
+    assert_eq!(reason(head(&channel, &grant.token, record.clone()).await), Some(Reason::NotFound), "its own");
+    assert!(!grant.write && create(&channel, &grant.token, record.clone()).await.is_err(), "it only reads");
+    assert_eq!(reason(head(&channel, &grant.token, other).await), Some(Reason::GrantExceeded), "and nothing else");
+    // it opens no session
+    assert_eq!(refused(&lab, own, 1, "").await, unknown);
+    lab.couriers.send_replace(Couriers::default());
+    assert_eq!(delivery(&channel, own, mine).await.err(), Some(not_yours), "it has ended");
 }

@@ -48,6 +48,7 @@ fn cluster() -> Cluster {
         repositories: repositories.subscribe(),
         holds: holds.subscribe(),
         rests: rests.subscribe(),
+        couriers: watch::Sender::default().subscribe(),
     })
 }
 

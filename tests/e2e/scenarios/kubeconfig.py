@@ -48,6 +48,16 @@ def holdfast_kube(store):
     for pod in ready_pods(SPACE, "web", 2, not_among=uids(first) + uids(second), seconds=240):
         lines = newer[name_of(pod)]
         must(log(SPACE, name_of(pod))[:len(lines)] == lines, f"{name_of(pod)} has lost what it had before the restore")
+    # only a file of each replica, on a volume, as it was
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "64Mi"}}}
+    apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "inspect"}, "spec": spec}, namespace=SPACE)
+    third = uids(pods(SPACE, "app=web"))
+    single = [*at, "--into-claim", "inspect"]
+    holdfast(*single, "data/none", "--yes", code=3)
+    document = json.loads(holdfast_json(*single, "data/log", "--yes"))
+    directories = [receipt["directory"] for receipt in document["receipts"]]
+    must(document["succeeded"] and directories == ["statefulset-web-0", "statefulset-web-1"], f"{document}")
+    must(set(uids(pods(SPACE, "app=web"))) == set(third), "the workload was touched")
     # under the same policy as another one, a workload does not go back without that being said
     apply(workload("Deployment", "api", labels={"holdfast.dev/policy": "web"}), namespace=SPACE)
     ready_pods(SPACE, "api", seconds=240)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Back to an earlier moment: StateRestores, in place, and taken back again."""
+import json
 import time
 
 import stage
-from app import began_after, log, policy, ready_pods, uids, workload, written
-from kube import apply, condition, events, get, kubectl, must, name_of, pods, say, until
+from app import IMAGE, RESTRICTED, began_after, log, policy, ready_pods, uids, workload, written
+from kube import apply, condition, events, get, kubectl, must, name_of, pods, refused as cannot, say, until
 from scenario import scenario
 from scenarios.snapshots import snapshot, taken
 
@@ -155,3 +156,96 @@ def restore_is_refused(store):
         written(SPACE, name_of(pod), 10)
     kubectl("delete", "staterestores,statesnapshots,poddisruptionbudgets", "-n", SPACE, "--all")
     kubectl("delete", "statefulset", "-n", SPACE, "kept", seconds=120)
+
+
+def on_claim(name, claim, command):
+    """What a plain pod that mounts a claim prints: it runs a command of its image there, and ends."""
+    container = {"name": "look", "image": IMAGE, "imagePullPolicy": "IfNotPresent", "command": command, "securityContext": RESTRICTED,
+                 "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "32Mi"}},
+                 "volumeMounts": [{"name": "files", "mountPath": "/files"}]}
+    spec = {"restartPolicy": "Never", "automountServiceAccountToken": False, "containers": [container],
+            "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
+            "volumes": [{"name": "files", "persistentVolumeClaim": {"claimName": claim}}]}
+    apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}, namespace=SPACE)
+    until(f"{name} has ended", lambda: get("pod", name, SPACE)["status"]["phase"] in ["Succeeded", "Failed"], 90)
+    must(get("pod", name, SPACE)["status"]["phase"] == "Succeeded", f"{name} failed: {kubectl('logs', '-n', SPACE, name)}")
+    return kubectl("logs", "-n", SPACE, name)
+
+
+def claims(*names):
+    for name in names:
+        spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "64Mi"}}}
+        apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}, namespace=SPACE)
+
+
+@scenario
+def restore_into_claim(store):
+    """The files of an earlier moment on a volume of their own: a plan, all of them, one of them; the workload notices nothing, and what can't be is named."""
+    stage.namespace(SPACE, store, policies=[policy("shelf")])
+    apply(workload("StatefulSet", "shelf", labels={"holdfast.dev/policy": "shelf"}, volume="claim"), namespace=SPACE)
+    pod = ready_pods(SPACE, "shelf", 1, seconds=240)[0]
+    written(SPACE, name_of(pod), 20)
+    snapshot("shelf", namespace=SPACE, policies=["shelf"])
+    member = taken("shelf", namespace=SPACE)["members"][0]
+    then = {"source": {"checkpoint": {"lineage": member["lineage"], "sequence": member["sequence"]}}}
+    written(SPACE, name_of(pod), len(log(SPACE, name_of(pod))) + 15)
+    claims("whole", "single", "waits")
+    restore("plan", **then, elsewhere={"claim": {"name": "whole"}}, dryRun=True)
+    planned = settled("plan")
+    said = condition({"status": planned}, "Succeeded")
+    must(said["reason"] == "Planned" and "bytes are fetched and written to its root of claim whole" in planned["plan"][1], f"no plan: {planned}")
+    must(not kubectl("get", "pods", "-n", SPACE, "-l", "holdfast.dev/restore", "-o", "name"), "a plan has made a pod")
+    refused = {"path": ({"elsewhere": {"claim": {"name": "single"}}, "paths": ["data/none"]}, "PathNotFound", "data/none"),
+               "used": ({"elsewhere": {"claim": {"name": "state-shelf-0"}}}, "ClaimInUse", "shelf-0")}
+    for name, (more, reason, word) in refused.items():
+        restore(name, **then, **more)
+        said = condition({"status": settled(name)}, "Succeeded")
+        must(said["status"] == "False" and said["reason"] == reason and word in said["message"], f"{name}: {said}")
+    # who may ask for restores, and not read what is stored, may not have it written to where it can be read
+    rules = [{"apiGroups": ["holdfast.dev"], "resources": ["staterestores"], "verbs": ["create"]}]
+    subject = [{"kind": "ServiceAccount", "name": "clerk", "namespace": SPACE}]
+    kind = "rbac.authorization.k8s.io/v1"
+    apply({"apiVersion": kind, "kind": "Role", "metadata": {"name": "clerk"}, "rules": rules},
+          {"apiVersion": kind, "kind": "RoleBinding", "metadata": {"name": "clerk"}, "subjects": subject,
+           "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "clerk"}}, namespace=SPACE)
+    asked = {"apiVersion": "holdfast.dev/v1alpha1", "kind": "StateRestore", "metadata": {"name": "sly", "namespace": SPACE},
+             "spec": {**then, "elsewhere": {"claim": {"name": "single"}}}}
+    said = cannot("create", f"--as=system:serviceaccount:{SPACE}:clerk", "-f", "-", given=json.dumps(asked))
+    must("statelineages/files" in said, f"refused for another reason: {said}")
+    # and what can't be asked for is refused at once
+    bad = [({**then, "paths": ["data/log"]}, "paths go into a PersistentVolumeClaim only"), ({**then, "elsewhere": {}}, "must name a namespace or a claim")]
+    for spec, word in bad:
+        said = cannot("create", "-f", "-", given=json.dumps({**asked, "spec": spec}))
+        must(word in said, f"refused for another reason: {said}")
+    restore("whole", **then, elsewhere={"claim": {"name": "whole"}})
+    receipt = settled("whole")["receipts"][0]
+    # the volume's own directory is root's: its times can't be set
+    must(receipt["rootAsked"] == receipt["rootFound"] or receipt["deviations"] == 1, f"not proven: {receipt}")
+    must(receipt["sequence"] == member["sequence"] and receipt["bytes"] > 0, f"another receipt: {receipt}")
+    found = on_claim("look-whole", "whole", ["cat", "/files/log"]).splitlines()
+    now = log(SPACE, name_of(pod))
+    must(20 <= len(found) < len(now) and found == now[:len(found)], f"other lines: {len(found)} of {len(now)}: {found[-3:]}")
+    say(f"          the claim holds {len(found)} lines as of then, and the application has {len(now)}")
+    # the volume holds something now
+    restore("again", **then, elsewhere={"claim": {"name": "whole"}})
+    said = condition({"status": settled("again")}, "Succeeded")
+    must(said["status"] == "False" and said["reason"] == "ClaimNotEmpty", f"it was written over: {said}")
+    restore("single", **then, elsewhere={"claim": {"name": "single"}}, paths=["data/log"])
+    status = settled("single")
+    must(condition({"status": status}, "Succeeded")["status"] == "True" and status["receipts"][0]["rootFound"] == "", f"not restored: {status}")
+    must(on_claim("look-single", "single", ["cat", "/files/log"]).splitlines() == found, "the one file is another")
+    must(uids(pods(SPACE, "app=shelf")) == uids([pod]), "the workload was touched")
+    written(SPACE, name_of(pod), len(now) + 10)
+    # a moment instead of a checkpoint, of a pod that is killed on its way: the next one goes on
+    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    restore("waits", source={"time": moment, "policies": ["shelf"]}, elsewhere={"claim": {"name": "waits"}})
+    made = until("its pod is made", lambda: get("staterestore", "waits", SPACE).get("status", {}).get("pod", {}).get("name"), 60, every=0.2)
+    kubectl("delete", "pod", "-n", SPACE, made, "--grace-period=0", "--force", "--ignore-not-found")
+    status = settled("waits")
+    must(condition({"status": status}, "Succeeded")["status"] == "True", f"not restored: {status}")
+    kubectl("delete", "staterestores,statesnapshots", "-n", SPACE, "--all")
+    until("the pods of the restores are gone", lambda: not kubectl("get", "pods", "-n", SPACE, "-l", "holdfast.dev/restore", "-o", "name"), 60)
+    must(on_claim("look-still", "whole", ["cat", "/files/log"]).splitlines() == found, "the claim went with the restore")
+    kubectl("delete", "pods", "-n", SPACE, "look-whole", "look-single", "look-still", seconds=60)
+    kubectl("delete", "statefulset", "-n", SPACE, "shelf", seconds=120)
+    kubectl("delete", "pvc", "-n", SPACE, "whole", "single", "waits", seconds=60)

@@ -11,7 +11,9 @@ use futures::{FutureExt, StreamExt, stream};
 use holdfast_api::labels::{INJECTED, POLICY};
 use holdfast_proto::problem::Reason;
 use holdfast_proto::v1::agent_service_server::AgentService;
-use holdfast_proto::v1::{Hello, SessionRequest, SessionResponse};
+use holdfast_proto::v1::{
+    Grant, GrantDeliveryRequest, GrantDeliveryResponse, Hello, LineageRef, SessionRequest, SessionResponse,
+};
 use kube::ResourceExt;
 use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
@@ -37,6 +39,13 @@ impl AgentService for Agents {
         };
         Ok(Response::new(answers.flatten_stream().boxed()))
     }
+
+    async fn grant_delivery(&self, request: Request<GrantDeliveryRequest>) -> Result<Response<GrantDeliveryResponse>, Status> {
+        let (metadata, _, message) = request.into_parts();
+        let token = Token::of(&metadata.into_headers());
+        let grant = self.0.courier(token, &message.lineage).await?;
+        Ok(Response::new(GrantDeliveryResponse { grant: Some(grant) }))
+    }
 }
 
 impl Front {
@@ -58,6 +67,36 @@ impl Front {
         };
         let usher = self.slots.attend(pod, instance).await?;
         Ok(agent::attend(self.stop.clone(), &hello, events, Box::new(usher)))
+    }
+
+    /// The right to read a lineage, for the pod that was made to write its files into a volume. That is the one whose UID the coordinator has written
+    /// down when it made it: what else a pod says of itself, or bears, counts for nothing.
+    async fn courier(&self, token: Option<Token>, lineage: &str) -> Result<Grant, Status> {
+        let missing = "send the header `authorization: Bearer TOKEN` with the pod's projected token";
+        let token = token.ok_or_else(|| status::because(Reason::Unauthenticated, missing))?;
+        let pod = self.identity.bound(&token).await?;
+        let known = || {
+            let couriers = self.couriers.borrow();
+            couriers.get(&pod.uid).filter(|known| (&known.namespace, &known.name) == (&pod.namespace, &pod.name)).cloned()
+        };
+        let refused = || {
+            let message = format!("pod {} was not made to write a state of {lineage:?} into a volume", pod.name);
+            status::because(Reason::NotYours, message)
+        };
+        let courier = known().ok_or_else(refused)?;
+        let stored_as = courier.lineages.get(lineage).ok_or_else(refused)?;
+        let coordinator = self.coordinator(&courier.repository)?;
+        let shared = coordinator.shared();
+        let domain = shared.catalog.only().unwrap_or(&courier.repository.namespace).to_owned();
+        let names = LineageRef { domain, lineage: stored_as.clone() };
+        let place = shared.catalog.existing(Some(names), "lineage").await?;
+        let (grant, _) = shared.grant(&place, false, Some(pod.uid.as_str().into())).await?;
+        // it may have ended meanwhile: what was granted then was not taken from it
+        if known().is_none() {
+            shared.revoke_all(&pod.uid);
+            return Err(refused());
+        }
+        Ok(grant)
     }
 
     /// The pod whose agent this is: by its token, or while the pod is being ended by what an earlier session gave it.

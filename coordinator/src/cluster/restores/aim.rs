@@ -40,6 +40,14 @@ pub(super) fn hindrance(status: &Status) -> Hindrance {
 /// Something that is asked for, or why not, or a failure of the API server.
 pub(super) type Answer<T> = Result<Result<T, Hindrance>, kube::Error>;
 
+/// What is asked for.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    source: &'a SourceSpec,
+    /// Also the states of replicas that are not to run: who only reads them needs none that does.
+    absent: bool,
+}
+
 /// A snapshot, and where it lies.
 pub(super) struct Taken {
     pub(super) key: RepositoryKey,
@@ -57,17 +65,19 @@ impl Context {
     /// The state that a restore asks for.
     pub(super) async fn aim(&self, object: &StateRestore) -> Answer<Draft> {
         let (own, source) = (object.namespace().unwrap_or_default(), &object.spec.source);
+        let into_claim = object.spec.elsewhere.as_ref().is_some_and(|elsewhere| elsewhere.claim.is_some());
+        let asked = Asked { source, absent: into_claim };
         if let Some(name) = &source.snapshot {
-            return self.to_snapshot(&own, name, source).await;
+            return self.to_snapshot(&own, name, asked).await;
         }
         if let Some(time) = &source.time {
-            return self.to_moment(&own, Timestamp::from(time.0), source).await;
+            return self.to_moment(&own, Timestamp::from(time.0), asked).await;
         }
         if let Some(checkpoint) = &source.checkpoint {
             return Ok(self.to_checkpoint(&own, checkpoint).await);
         }
         match &source.undo {
-            Some(name) => self.to_before(&own, name, source).await,
+            Some(name) => self.to_before(&own, name, asked).await,
             None => Ok(Err(Hindrance::lasting(
                 "Invalid",
                 "source says nothing: name a snapshot, a time, a checkpoint or a restore to undo",
@@ -88,11 +98,11 @@ impl Context {
         Err(Hindrance::lasting("NamespaceRefused", message))
     }
 
-    async fn to_snapshot(&self, own: &str, name: &str, source: &SourceSpec) -> Answer<Draft> {
+    async fn to_snapshot(&self, own: &str, name: &str, asked: Asked<'_>) -> Answer<Draft> {
         match self.snapshot(own, name).await? {
             Ok(Taken { key, coordinator, snapshot }) => {
                 let how = format!("to snapshot {:?} of {} ({})", name, moment(snapshot.created), in_words(snapshot.consistency));
-                self.to_members(key, &coordinator, &snapshot, how, source).await
+                self.to_members(key, &coordinator, &snapshot, how, asked).await
             }
             Err(why) => Ok(Err(why)),
         }
@@ -155,8 +165,9 @@ impl Context {
         coordinator: &Coordinator,
         snapshot: &Snapshot,
         how: String,
-        source: &SourceSpec,
+        asked: Asked<'_>,
     ) -> Answer<Draft> {
+        let source = asked.source;
         let objects = self.lineages_of(&key, &source.policies);
         let (mut choices, mut left) = (Vec::new(), Vec::new());
         for member in &snapshot.members {
@@ -177,14 +188,17 @@ impl Context {
             Ok(setting) => setting.images,
             Err(status) => return Ok(Err(hindrance(&status))),
         };
+        if !asked.absent {
+            self.leave_absent(&mut choices, &mut left).await?;
+        }
         self.draft(key, coordinator, how, choices, left, images).await
     }
 
-    async fn to_moment(&self, own: &str, time: Timestamp, source: &SourceSpec) -> Answer<Draft> {
+    async fn to_moment(&self, own: &str, time: Timestamp, asked: Asked<'_>) -> Answer<Draft> {
         if time > self.with.clock.now() {
             return Ok(Err(Hindrance::lasting("Invalid", format!("{} has not been yet", moment(time)))));
         }
-        let (key, coordinator, objects) = match self.under(own, &source.policies) {
+        let (key, coordinator, objects) = match self.under(own, &asked.source.policies) {
             Ok(found) => found,
             Err(why) => return Ok(Err(why)),
         };
@@ -208,7 +222,7 @@ impl Context {
                 moment(snapshot.created),
                 in_words(snapshot.consistency)
             );
-            return self.to_members(key, &coordinator, snapshot, how, source).await;
+            return self.to_members(key, &coordinator, snapshot, how, asked).await;
         }
         let how = match names.len() {
             1 => format!("to the newest checkpoint at or before {}", moment(time)),
@@ -231,6 +245,9 @@ impl Context {
                 Err(why) => return Ok(Err(why)),
             }
         }
+        if !asked.absent {
+            self.leave_absent(&mut choices, &mut left).await?;
+        }
         self.draft(key, &coordinator, how, choices, left, Vec::new()).await
     }
 
@@ -247,11 +264,16 @@ impl Context {
     }
 
     /// What replicas were before a restore.
-    async fn to_before(&self, own: &str, name: &str, source: &SourceSpec) -> Answer<Draft> {
+    async fn to_before(&self, own: &str, name: &str, asked: Asked<'_>) -> Answer<Draft> {
+        let source = asked.source;
         let api: Api<StateRestore> = Api::namespaced(self.with.client.clone(), own);
         let Some(object) = api.get_opt(name).await? else {
             return Ok(Err(Hindrance::lasting("RestoreNotFound", format!("there is no StateRestore {name:?} in {own}"))));
         };
+        if object.spec.elsewhere.as_ref().is_some_and(|elsewhere| elsewhere.claim.is_some()) {
+            let message = format!("StateRestore {name:?} has written files into a claim, and touched nothing else");
+            return Ok(Err(Hindrance::lasting("NothingToUndo", message)));
+        }
         if object.spec.elsewhere.is_some() {
             let message = format!(
                 "StateRestore {name:?} has made a workload beside the original, which was not touched: delete that workload"
@@ -286,7 +308,10 @@ impl Context {
             Ok((key, coordinator, choices, left))
         };
         match known() {
-            Ok((key, coordinator, choices, left)) => {
+            Ok((key, coordinator, mut choices, mut left)) => {
+                if !asked.absent {
+                    self.leave_absent(&mut choices, &mut left).await?;
+                }
                 let how = format!("to what was before StateRestore {name:?}");
                 self.draft(key, &coordinator, how, choices, left, Vec::new()).await
             }
@@ -327,28 +352,36 @@ impl Context {
         Ok((key, coordinator, all))
     }
 
-    /// The checkpoints that were chosen, of replicas that are there or will be.
-    async fn draft(
-        &self,
-        repository: RepositoryKey,
-        coordinator: &Coordinator,
-        how: String,
-        choices: Vec<Choice>,
-        mut left: Vec<(String, String)>,
-        images: Vec<Image>,
-    ) -> Answer<Draft> {
+    /// Leaves out replicas that are not there and won't be.
+    async fn leave_absent(&self, choices: &mut Vec<Choice>, left: &mut Vec<(String, String)>) -> Result<(), kube::Error> {
         let sight =
             Sight { policies: Vec::new(), lineages: self.with.objects.lineages.state(), pods: self.with.objects.pods.state() };
         let bearers = bearers(&sight);
         let has_pod = |object: &StateLineage| bearers.contains_key(&(object.namespace().unwrap_or_default(), object.name_any()));
         let absent = choices.iter().filter(|choice| !has_pod(&choice.object)).map(|choice| workload(&choice.object)).collect();
         let wanted = replicas::wanted(&self.with.client, absent).await?;
+        choices.retain(|choice| {
+            let stays = has_pod(&choice.object) || is_wanted(&choice.object, &wanted);
+            if !stays {
+                left.push((choice.object.name_any(), "it has no pod, and its workload is not to have it".to_owned()));
+            }
+            stays
+        });
+        Ok(())
+    }
+
+    /// The checkpoints that were chosen.
+    async fn draft(
+        &self,
+        repository: RepositoryKey,
+        coordinator: &Coordinator,
+        how: String,
+        choices: Vec<Choice>,
+        left: Vec<(String, String)>,
+        images: Vec<Image>,
+    ) -> Answer<Draft> {
         let mut targets = Vec::new();
         for choice in choices {
-            if !has_pod(&choice.object) && !is_wanted(&choice.object, &wanted) {
-                left.push((choice.object.name_any(), "it has no pod, and its workload is not to have it".to_owned()));
-                continue;
-            }
             match self.target(coordinator, &repository, &choice).await {
                 Ok(target) => targets.push(target),
                 Err(status) => return Ok(Err(hindrance(&status))),
@@ -378,6 +411,7 @@ impl Context {
             time: recorded.interval.last_close,
             quality,
             bytes: recorded.totals.bytes,
+            entries: recorded.totals.entries(),
             standing,
         })
     }

@@ -119,6 +119,9 @@ mod tests {
             root_asked: "aa".to_owned(),
             root_found: found.to_owned(),
             deviations,
+            directory: None,
+            bytes: None,
+            took_ms: None,
         }
     }
 

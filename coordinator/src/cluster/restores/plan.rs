@@ -38,6 +38,8 @@ pub(super) struct Target {
     pub(super) quality: Quality,
     /// The lengths of its files together.
     pub(super) bytes: u64,
+    /// Files, directories and links.
+    pub(super) entries: u64,
     pub(super) standing: Standing,
 }
 
@@ -120,7 +122,7 @@ pub(super) fn plan(draft: &Draft, accept: &AcceptSpec, scene: &Scene) -> Plan {
     }
 }
 
-fn member(target: &Target) -> RestoredMember {
+pub(super) fn member(target: &Target) -> RestoredMember {
     RestoredMember {
         lineage: target.lineage.clone(),
         stored_as: target.stored_as.clone(),
@@ -196,7 +198,7 @@ fn foreign(draft: &Draft, owner: Option<OwnerId>) -> Option<(Hindrance, bool)> {
     (!names.is_empty()).then(|| (Hindrance::lasting("ForeignLineage", message), false))
 }
 
-fn fuzzy(draft: &Draft) -> Option<Hindrance> {
+pub(super) fn fuzzy(draft: &Draft) -> Option<Hindrance> {
     let is_fuzzy = |target: &&Target| target.quality == Quality::Fuzzy;
     let names: Vec<&str> = draft.targets.iter().filter(is_fuzzy).map(|target| target.lineage.as_str()).collect();
     let message = format!(
@@ -279,6 +281,7 @@ mod tests {
             time: time("2026-03-01T14:03:07.5Z"),
             quality,
             bytes: 12,
+            entries: 3,
             standing: Standing { head: 12, newest: Some((11, time("2026-03-01T14:05:00Z"))), owner: OURS },
         }
     }

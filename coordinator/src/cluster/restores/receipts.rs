@@ -142,6 +142,9 @@ async fn receipt(
         root_asked: member.root.clone(),
         root_found: proof.root,
         deviations,
+        directory: None,
+        bytes: None,
+        took_ms: None,
     }))
 }
 

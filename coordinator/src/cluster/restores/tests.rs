@@ -20,6 +20,8 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+mod delivery;
+
 /// A namespace with a repository, and two replicas of the workload `web`.
 struct Shop {
     world: World,
@@ -32,6 +34,7 @@ struct Shop {
 struct Leader {
     at_work: kit::Leader,
     holds: watch::Receiver<Holds>,
+    couriers: watch::Receiver<Couriers>,
 }
 
 impl Leader {
@@ -183,15 +186,17 @@ impl Shop {
     fn lead(&self) -> Leader {
         let (mut at_work, with) = kit::Leader::new(&self.server, &self.repositories);
         let (told, holds) = watch::channel(Holds::default());
+        let (sent, couriers) = watch::channel(Couriers::default());
         let context = Context {
             with,
             system: "holdfast-system".to_owned(),
             slots: watch::channel(Arc::default()).1,
             held: Held::new(told),
+            couriers: sent,
             pauses: Pauses::default(),
         };
         at_work.tasks.spawn(run(Arc::new(context), at_work.stop.clone()));
-        Leader { at_work, holds }
+        Leader { at_work, holds, couriers }
     }
 
     fn status(&self, name: &str) -> Value {

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 
 /// Where the webhook is told which image it adds.
-const IMAGE_VARIABLE: &str = "HOLDFAST_AGENT_IMAGE";
+pub(crate) const IMAGE_VARIABLE: &str = "HOLDFAST_AGENT_IMAGE";
 
 /// What stands on a pod whose agent was given another image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,10 +44,15 @@ impl Note {
 /// The image that the webhook adds to pods, once no process of Holdfast is left that was applied before it.
 pub(super) fn wanted(webhook: &Deployment, coordinator: Option<&Deployment>) -> Option<String> {
     let is_settled = is_rolled_out(webhook) && coordinator.is_none_or(is_rolled_out);
+    variable(webhook, IMAGE_VARIABLE).filter(|_| is_settled)
+}
+
+/// What a variable of the webhook's says.
+pub(crate) fn variable(webhook: &Deployment, name: &str) -> Option<String> {
     let containers = &webhook.spec.as_ref()?.template.spec.as_ref()?.containers;
     let variables = containers.iter().flat_map(|container| container.env.iter().flatten());
-    let image = variables.filter(|variable| variable.name == IMAGE_VARIABLE).find_map(|variable| variable.value.clone());
-    image.filter(|image| is_settled && !image.is_empty())
+    let value = variables.filter(|variable| variable.name == name).find_map(|variable| variable.value.clone());
+    value.filter(|value| !value.is_empty())
 }
 
 /// Whether all pods of a Deployment are of its present template.

@@ -107,6 +107,7 @@ impl Street {
             system: "holdfast-system".to_owned(),
             slots: watch::channel(Arc::default()).1,
             held: Held::new(watch::channel(Holds::default()).0),
+            couriers: watch::Sender::default(),
             pauses: Pauses::default(),
         };
         leader.tasks.spawn(run(Arc::new(context), leader.stop.clone()));

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Chosen files held against a tree, one by one: for restores after which a target holds more, or less, than a checkpoint.
 
-use holdfast_store::disk::{Dir, FileInfo, FileKind, xattr};
-use holdfast_store::reader::Reader;
-use holdfast_store::restore::{DEVIATIONS_MAX, Deviation, RestoreError, Target};
-use holdfast_store::tree::inode::encode_xattrs;
-use holdfast_store::tree::{Body, Content, Cursor, Directory, Entry, Inode, MapRef, Name, RootItem, Xattrs, cursor};
+use super::{DEVIATIONS_MAX, Deviation, RestoreError, Target};
+use crate::disk::{Dir, FileInfo, FileKind, xattr};
+use crate::reader::Reader;
+use crate::tree::inode::encode_xattrs;
+use crate::tree::{Body, Content, Cursor, Directory, Entry, Inode, MapRef, Name, RootItem, Xattrs, cursor};
 use rustix::fd::OwnedFd;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
@@ -14,42 +14,52 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What to hold against what.
-pub(super) struct Request<'a> {
-    pub(super) reader: &'a Arc<Reader>,
-    pub(super) roots: &'a [RootItem],
-    pub(super) targets: &'a [Target],
+#[derive(Debug)]
+pub struct Chosen<'a> {
+    /// What reads the trees.
+    pub reader: &'a Arc<Reader>,
+    /// The trees.
+    pub roots: &'a [RootItem],
+    /// The directories.
+    pub targets: &'a [Target],
     /// Only at and below these; empty: everything.
-    pub(super) select: &'a [(String, Vec<Name>)],
+    pub select: &'a [(String, Vec<Name>)],
     /// Whether files were given to their owners.
-    pub(super) owners: bool,
-    pub(super) cancel: &'a AtomicBool,
+    pub owners: bool,
+    /// Ends it early.
+    pub cancel: &'a AtomicBool,
 }
 
 /// How a target differs from a checkpoint. What it holds besides is no difference.
 #[derive(Debug, Default)]
-pub(super) struct Found {
-    /// The first hundred differences.
-    pub(super) differences: Vec<Deviation>,
+pub struct Verified {
+    /// The first differences; at most 100.
+    pub deviations: Vec<Deviation>,
     /// How many there are: an entry may differ in several ways.
-    pub(super) count: u64,
+    pub count: u64,
+    /// Of those, files that are missing, are something else, or hold other bytes.
+    pub contents: u64,
     /// Entries that aren't there.
-    pub(super) missing: u64,
+    pub missing: u64,
     /// Entries that are there, and others.
-    pub(super) changed: u64,
+    pub changed: u64,
 }
 
 struct Verifier<'a> {
-    request: &'a Request<'a>,
+    request: &'a Chosen<'a>,
     root: &'a RootItem,
     names: Vec<Name>,
-    found: Found,
+    found: Verified,
 }
 
 type Result<T> = std::result::Result<T, RestoreError>;
 
-/// Holds the targets against the trees.
-pub(super) fn verify(request: &Request<'_>) -> Result<Found> {
-    let mut found = Found::default();
+/// Compares chosen files. What a target holds besides is no difference. Must not be called from a thread that drives asynchronous tasks.
+///
+/// # Errors
+/// If the repository can't be read, or it is cancelled. What can't be read on disk is a difference.
+pub fn verify(request: &Chosen<'_>) -> Result<Verified> {
+    let mut found = Verified::default();
     for target in request.targets {
         let Some(root) = request.roots.iter().find(|root| root.label == target.label) else { continue };
         let mut verifier = Verifier { request, root, names: Vec::new(), found };
@@ -62,10 +72,16 @@ pub(super) fn verify(request: &Request<'_>) -> Result<Found> {
 impl Verifier<'_> {
     fn differ(&mut self, what: impl Into<String>) {
         self.found.count += 1;
-        if self.found.differences.len() < DEVIATIONS_MAX {
+        if self.found.deviations.len() < DEVIATIONS_MAX {
             let parts: Vec<_> = self.names.iter().map(Name::as_bytes).collect();
-            self.found.differences.push(Deviation { path: parts.join(&b'/'), what: what.into() });
+            self.found.deviations.push(Deviation { path: parts.join(&b'/'), what: what.into() });
         }
+    }
+
+    /// It is not the file that it should be.
+    fn lose(&mut self, what: impl Into<String>) {
+        self.found.contents += 1;
+        self.differ(what);
     }
 
     /// Whether the path at hand is chosen; `None`: something beneath it may be.
@@ -110,7 +126,7 @@ impl Verifier<'_> {
             (Entry::Inode(inode), _) => &**inode,
             (_, Some(inode)) => inode,
             (_, None) => {
-                self.differ("it is a hard link to nothing");
+                self.lose("it is a hard link to nothing");
                 return Ok(());
             }
         };
@@ -118,7 +134,7 @@ impl Verifier<'_> {
             Ok(info) => info,
             Err(error) => {
                 self.found.missing += 1;
-                self.differ(error.to_string());
+                self.lose(error.to_string());
                 if let Body::Directory { map, .. } = &inode.body {
                     self.found.missing += self.beneath(map)?;
                 }
@@ -153,7 +169,7 @@ impl Verifier<'_> {
         let sub = match dir.open_dir(name) {
             Ok(sub) => sub,
             Err(error) => {
-                self.differ(error.to_string());
+                self.lose(error.to_string());
                 self.changed_since(before);
                 self.found.missing += self.beneath(map)?;
                 return Ok(());
@@ -194,12 +210,12 @@ impl Verifier<'_> {
                     self.content(&fd, *size, content, info)
                 }
                 Err(error) => {
-                    self.differ(error.to_string());
+                    self.lose(error.to_string());
                     Ok(())
                 }
             },
             Body::Symlink(target) if !dir.read_link(name).is_ok_and(|found| *found == **target) => {
-                self.differ("it leads elsewhere");
+                self.lose("it leads elsewhere");
                 Ok(())
             }
             _ => Ok(()),
@@ -217,7 +233,7 @@ impl Verifier<'_> {
             Body::BlockDevice(..) => FileKind::BlockDevice,
         };
         if info.kind != kind {
-            return self.differ("it is something else");
+            return self.lose("it is something else");
         }
         if info.mode != inode.mode && kind != FileKind::Symlink {
             self.differ(format!("its mode is {:04o} and was {:04o}", info.mode, inode.mode));
@@ -247,7 +263,7 @@ impl Verifier<'_> {
 
     fn content(&mut self, fd: &OwnedFd, size: u64, content: &Content, info: &FileInfo) -> Result<()> {
         if info.size != size {
-            self.differ(format!("it has {} bytes and had {size}", info.size));
+            self.lose(format!("it has {} bytes and had {size}", info.size));
             return Ok(());
         }
         let reader = self.request.reader;
@@ -269,7 +285,7 @@ impl Verifier<'_> {
             }
         };
         if !same {
-            self.differ("its bytes are others");
+            self.lose("its bytes are others");
         }
         Ok(())
     }
