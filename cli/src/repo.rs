@@ -82,7 +82,9 @@ impl RepoArgs {
     fn options(&self) -> Result<s3::Options, Usage> {
         let usage = "write s3://bucket or s3://bucket/prefix";
         let Some(repo) = &self.repo else {
-            return Err(Usage(format!("no repository: give --repo, or set HOLDFAST_REPO; {usage}")));
+            let coordinator = std::env::var_os("HOLDFAST_COORDINATOR").is_some_and(|value| !value.is_empty());
+            let why = if coordinator { " (this works on the repository itself, not through HOLDFAST_COORDINATOR)" } else { "" };
+            return Err(Usage(format!("no repository: give --repo, or set HOLDFAST_REPO{why}; {usage}")));
         };
         let Some(rest) = repo.strip_prefix("s3://") else { return Err(Usage(format!("{repo:?} is not a repository: {usage}"))) };
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));

@@ -48,13 +48,14 @@ fn example(policy: &Policy, page: &mut Page) {
     page.title("Points in time after a month of steady work (1 March to 31 March, noon, UTC)");
     let all: u128 = retention.keep_all.as_nanos() / policy.paces.limit.as_nanos().max(1);
     page.line(&format!("{:<22} every checkpoint, about {all}", format!("since {}", shown(NOW.minus(retention.keep_all)))));
-    let steady = steady();
+    let (steady, mut told) = (steady(), 0);
     for tier in &retention.tiers {
         let alone = Retention { keep_all: Duration::ZERO, tiers: vec![*tier] };
         let points = alone.kept(NOW, &steady);
         if let (Some(first), count) = (points.first(), points.len()) {
             let newest: Vec<String> = points.iter().rev().take(3).map(|point| shown(*point)).collect();
             let rest = if count > 3 { " …" } else { "" };
+            told += count;
             let points = if count == 1 { "1 point".to_owned() } else { format!("{count} points") };
             page.line(&format!("{:<22} {points}: {}{rest}", format!("since {}", shown(*first)), newest.join(", ")));
         }
@@ -63,9 +64,10 @@ fn example(policy: &Policy, page: &mut Page) {
         retention.kept(NOW, &steady).into_iter().filter(|point| *point < NOW.minus(retention.keep_all)).collect();
     match older.first() {
         Some(oldest) => page.line(&format!(
-            "Older than {}: {} points in all, the oldest of {}.",
+            "Older than {}: {} points in all{}, the oldest of {}.",
             show_duration(retention.keep_all),
             older.len(),
+            if told > older.len() { " (some are in several of these lines)" } else { "" },
             shown(*oldest)
         )),
         None => page.line("Nothing older."),

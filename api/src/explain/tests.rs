@@ -34,7 +34,7 @@ fn the_defaults_are_explained() {
             "since 29 Mar 13:59     47 points: 31 Mar 11:59, 31 Mar 10:59, 31 Mar 09:59 …",
             "since 2 Mar 23:59      30 points: 31 Mar 11:59, 30 Mar 23:59, 29 Mar 23:59 …",
             "since 31 Mar 11:59     1 point: 31 Mar 11:59",
-            "Older than 1h: 73 points in all, the oldest of 2 Mar 23:59.",
+            "Older than 1h: 73 points in all (some are in several of these lines), the oldest of 2 Mar 23:59.",
             "At most 0.5 of a core, 64Mi of memory and 1Gi of disk space",
         ],
     );

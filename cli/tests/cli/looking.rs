@@ -120,6 +120,8 @@ fn command_lines_that_make_no_sense_are_answered() {
     let kit = Kit::new();
     let bare = |args: &[&str]| -> Ran { kit.bare().args(args).output().expect("the program").into() };
     bare(&["lineages"]).refused(2, "where is the state? Give --repo");
+    let info: Ran = kit.bare().args(["repo", "info"]).env("HOLDFAST_COORDINATOR", "http://x:1").output().expect("it").into();
+    info.refused(2, "this works on the repository itself");
     bare(&["lineages", "--repo", "/tmp/x"]).refused(2, "is not a repository");
     bare(&["lineages", "--repo", "s3://bucket/x"]).refused(2, "no passphrase");
     bare(&["lineages", "--repo", "s3://bucket/x", "--coordinator", "http://x:1"]).refused(2, "name one");
