@@ -93,27 +93,46 @@ class Auditor:
     """Sees one snapshot of all houses after the other."""
 
     def __init__(self):
-        self.journals = {}
+        self.journals, self.wrong = {}, []
 
     def audit(self, directories):
-        """Reads the houses, in their order; a violation says what is wrong with them."""
-        try:
-            names = [directory.name.partition(".")[0] for directory in directories]
-            journals = [self.journals.setdefault(name, Journal(name)) for name in names]
-            for journal, directory in zip(journals, directories):
-                journal.grow(read(journal.name, directory / JOURNAL))
-            files = [in_file(journal.name, directory / BALANCE) for journal, directory in zip(journals, directories)]
-            accounts = [in_database(journal.name, directory / DATABASE) for journal, directory in zip(journals, directories)]
-            for journal, file, account in zip(journals, files, accounts):
-                agree(journal, file, account)
-            # Each by itself is a bank: whoever sends has booked in all of them before anybody can hear of it.
-            written = [Booked(journal.length, journal.after(journal.length).balance()) for journal in journals]
-            under_way = [whole(journals, place, booked) for place, booked in (("journals", written), ("SQLite", accounts), ("files", files))]
-        except Unmet as wrong:
+        """Reads the houses, in their order; a violation says all that is wrong with them."""
+        self.wrong = []
+        names = [directory.name.partition(".")[0] for directory in directories]
+        journals = [self.journals.setdefault(name, Journal(name)) for name in names]
+        for journal, directory in zip(journals, directories):
+            self.tried(lambda journal, file: journal.grow(read(journal.name, file)), journal, directory / JOURNAL)
+        # all the rest is measured by the journals
+        found = None if self.wrong else self.compare(journals, directories)
+        if self.wrong:
             # what was read of these is not what later ones must go on from
             self.journals.clear()
-            raise Violation(str(wrong)) from wrong
-        return Found(sum(one.length for one in journals), under_way[0], sum(file.entries < one.length for one, file in zip(journals, files)))
+            raise Violation("; ".join(self.wrong))
+        return found
+
+    def tried(self, check, *arguments):
+        """What a check gives; what it finds wrong is kept."""
+        try:
+            return check(*arguments)
+        except Unmet as wrong:
+            self.wrong.append(str(wrong))
+            return None
+
+    def compare(self, journals, directories):
+        files = [self.tried(in_file, journal.name, directory / BALANCE) for journal, directory in zip(journals, directories)]
+        accounts = [self.tried(in_database, journal.name, directory / DATABASE) for journal, directory in zip(journals, directories)]
+        for journal, file, account in zip(journals, files, accounts):
+            if file and account:
+                self.tried(agree, journal, file, account)
+        # Each by itself is a bank: whoever sends has booked in all of them before anybody can hear of it.
+        written = [Booked(journal.length, journal.after(journal.length).balance()) for journal in journals]
+        under_way = self.tried(whole, journals, "journals", written)
+        if self.wrong:
+            # of what does not agree with them, the journals can't tell what it has of the others
+            return None
+        self.tried(whole, journals, "SQLite", accounts)
+        self.tried(whole, journals, "files", files)
+        return Found(sum(one.length for one in journals), under_way, sum(file.entries < one.length for one, file in zip(journals, files)))
 
 
 def read(name, file):
