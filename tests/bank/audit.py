@@ -4,8 +4,12 @@ import sqlite3
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
-from house import ACCOUNTS, BALANCE, DATABASE, EACH, JOURNAL, RECEIVE, SEND, balance, entries
+from house import ACCOUNTS, BALANCE, DATABASE, EACH, JOURNAL, KINDS, RECEIVE, SEND, balance, entries
 from processes import Unmet, must
+
+
+class Violation(Unmet):
+    """The houses of a snapshot are not what they must be, which is more than that something could not be done."""
 
 
 class Journal:
@@ -19,7 +23,10 @@ class Journal:
     def grow(self, written):
         """Reads what a copy adds to those before it."""
         must(written.startswith(self.written), f"{self.name}: the journal is not what it was in an earlier snapshot")
-        more, torn = entries(written[len(self.written):])
+        try:
+            more, torn = entries(written[len(self.written):])
+        except ValueError as error:
+            raise Unmet(f"{self.name}: an entry of the journal is none: {error}") from error
         must(not torn, f"{self.name}: the journal ends within an entry: {torn}")
         for entry in more:
             self.add(entry)
@@ -27,6 +34,7 @@ class Journal:
 
     def add(self, entry):
         must(entry.number == self.length + 1, f"{self.name}: after {self.length} entries of the journal comes {entry}")
+        must(entry.kind in KINDS, f"{self.name}: no entry is of this kind: {entry}")
         if entry.kind == SEND:
             self.sent[entry.other].append(entry.amount)
             place = len(self.sent[entry.other])
@@ -85,27 +93,46 @@ class Auditor:
     """Sees one snapshot of all houses after the other."""
 
     def __init__(self):
-        self.journals = {}
+        self.journals, self.wrong = {}, []
 
     def audit(self, directories):
-        """Reads the houses, in their order; an exception says what is wrong with them."""
-        try:
-            names = [directory.name.partition(".")[0] for directory in directories]
-            journals = [self.journals.setdefault(name, Journal(name)) for name in names]
-            for journal, directory in zip(journals, directories):
-                journal.grow(read(journal.name, directory / JOURNAL))
-            files = [in_file(journal.name, directory / BALANCE) for journal, directory in zip(journals, directories)]
-            accounts = [in_database(journal.name, directory / DATABASE) for journal, directory in zip(journals, directories)]
-            for journal, file, account in zip(journals, files, accounts):
-                agree(journal, file, account)
-            # Each by itself is a bank: whoever sends has booked in all of them before anybody can hear of it.
-            written = [Booked(journal.length, journal.after(journal.length).balance()) for journal in journals]
-            under_way = [whole(journals, place, booked) for place, booked in (("journals", written), ("SQLite", accounts), ("files", files))]
-        except Unmet:
-            # what was read of these can be wrong
+        """Reads the houses, in their order; a violation says all that is wrong with them."""
+        self.wrong = []
+        names = [directory.name.partition(".")[0] for directory in directories]
+        journals = [self.journals.setdefault(name, Journal(name)) for name in names]
+        for journal, directory in zip(journals, directories):
+            self.tried(lambda journal, file: journal.grow(read(journal.name, file)), journal, directory / JOURNAL)
+        # all the rest is measured by the journals
+        found = None if self.wrong else self.compare(journals, directories)
+        if self.wrong:
+            # what was read of these is not what later ones must go on from
             self.journals.clear()
-            raise
-        return Found(sum(one.length for one in journals), under_way[0], sum(file.entries < one.length for one, file in zip(journals, files)))
+            raise Violation("; ".join(self.wrong))
+        return found
+
+    def tried(self, check, *arguments):
+        """What a check gives; what it finds wrong is kept."""
+        try:
+            return check(*arguments)
+        except Unmet as wrong:
+            self.wrong.append(str(wrong))
+            return None
+
+    def compare(self, journals, directories):
+        files = [self.tried(in_file, journal.name, directory / BALANCE) for journal, directory in zip(journals, directories)]
+        accounts = [self.tried(in_database, journal.name, directory / DATABASE) for journal, directory in zip(journals, directories)]
+        for journal, file, account in zip(journals, files, accounts):
+            if file and account:
+                self.tried(agree, journal, file, account)
+        # Each by itself is a bank: whoever sends has booked in all of them before anybody can hear of it.
+        written = [Booked(journal.length, journal.after(journal.length).balance()) for journal in journals]
+        under_way = self.tried(whole, journals, "journals", written)
+        if self.wrong:
+            # of what does not agree with them, the journals can't tell what it has of the others
+            return None
+        self.tried(whole, journals, "SQLite", accounts)
+        self.tried(whole, journals, "files", files)
+        return Found(sum(one.length for one in journals), under_way, sum(file.entries < one.length for one, file in zip(journals, files)))
 
 
 def read(name, file):

@@ -59,10 +59,12 @@ class House:
     def lose_agent(self):
         """Kills `holdfast run` and nobody else. The house must go on; how long it took to."""
         below = children(self.process.pid)
-        before, began = self.last(), time.monotonic()
+        began = time.monotonic()
         self.process.kill()
         self.process.wait()
         self.stage.processes.live.remove(self.process)
+        # what it booked while it had an agent does not count
+        before = self.last()
         # the others may rest, and it has to wait for them as soon as it has sent what it may
         until(f"{self.name} goes on without its agent", lambda: condition(self.pid) != "T" and self.last() > before, BUDGET + LATE, every=0.01)
         took = time.monotonic() - began

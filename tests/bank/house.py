@@ -21,7 +21,7 @@ ACCOUNTS, EACH = 1000, 1000
 # So many transfers to each other house are under way at most. They are sent at once; the next ones after so many seconds, for the sake of whoever
 # shares the machine.
 WINDOW, BREATH = 4, 0.1
-SEND, RECEIVE, ACKNOWLEDGED = "send", "receive", "acknowledged"
+KINDS = SEND, RECEIVE, ACKNOWLEDGED = "send", "receive", "acknowledged"
 JOURNAL, DATABASE, BALANCE = "journal", "accounts.db", "balance"
 
 
@@ -161,8 +161,8 @@ def pay(ledger, own, other, port):
                 line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 talk(ledger, own, other, line)
         except OSError:
-            # until somebody listens there
-            threading.Event().wait(0.05)
+            # nobody listens there, and nothing tells when somebody will
+            time.sleep(0.05)
 
 
 def talk(ledger, own, other, line):

@@ -30,6 +30,7 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 sys.path.append(str(Path(__file__).resolve().parents[1] / "databases"))
 
+from audit import Violation  # noqa: E402
 from bank import BUDGET, Bank  # noqa: E402
 from chaos import Chaos  # noqa: E402
 from processes import Unmet, must  # noqa: E402
@@ -65,6 +66,7 @@ def play(stage, bank, count, chance):
             print(f"FAILED  snapshot {number}: {failure}", flush=True)
     names = bank.names(*stage.repository)
     known = {one.name for one in audited} | chaos.loose
+    must(audited, "no snapshot was taken")
     must(names == known, f"snapshots that are there, or must be there, and not both: {names ^ known}")
     bank.end()
     report(count, audited, chaos, survivors, failures)
@@ -94,7 +96,7 @@ def play_without_freeze(stage, bank, count):
         snapshot = stage.snapshot(f"moment-{number}")
         try:
             bank.check(snapshot)
-        except Unmet as failure:
+        except Violation as failure:
             print(f"caught  {snapshot.name}, as it must be: {failure}", flush=True)
             return 0
     print(f"FAILED  nothing was wrong in {count} snapshots, though nothing stood still")
