@@ -48,6 +48,7 @@ def arguments():
     parser.add_argument("--runs", type=positive, default=1, help="measure so often, the tools in turn, and show medians")
     parser.add_argument("--size", type=positive, help="MiB of large data [2048; quick: 96]")
     parser.add_argument("--files", type=positive, help="number of small files [1000000; quick: 20000]")
+    parser.add_argument("--state", type=positive, help="MiB of state of each program that writes [1024; quick: 32]")
     parser.add_argument("--snapshots", type=positive, help="how many, of programs that write [30; quick: 5]")
     parser.add_argument("--rate", type=positive, default=250, help="pages of 4 KiB that each of these programs overwrites in a second")
     parser.add_argument("--changes", type=positive, default=1, help="changes while the agent runs, in each run")

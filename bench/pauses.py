@@ -47,6 +47,8 @@ def measured(lab, below, title):
     lab.results.notes.append(told)
     print(f"\n{title}: {PROGRAMS} programs of {lab.args.state} MiB, each overwriting {lab.args.rate} pages a second at random, "
           f"{len(found['skew_ms'])} snapshots (median, most)")
+    longest = [max(found["pause_ms"][at:at + PROGRAMS]) for at in range(0, len(found["pause_ms"]), PROGRAMS)]
+    print(f"  the longest of each, in their order: {' '.join(f'{pause:.0f}' for pause in longest)}")
     for name in ("pause_ms", "skew_ms", "whole_ms"):
         print(f"  {name}: {statistics.median(found[name]):.1f}, {max(found[name]):.1f}", flush=True)
 
