@@ -5,6 +5,7 @@ use crate::exit::Usage;
 use crate::repo::{RepoArgs, Which, is_on_line, which};
 use anyhow::Context;
 use clap::Args;
+use holdfast_agent::connection::Tokens;
 use holdfast_agent::grant::Granted;
 use holdfast_agent::remote::RemoteTransport;
 use holdfast_coordinator::{Access, Config, Coordinator, InProcess};
@@ -35,6 +36,9 @@ pub(crate) struct ConnectArgs {
     /// A file with the coordinator's token [default: the environment's HOLDFAST_TOKEN]
     #[arg(long, env = "HOLDFAST_TOKEN_FILE", value_name = "FILE", help_heading = "Coordinator")]
     token_file: Option<PathBuf>,
+    /// Whom to trust with https://, in PEM
+    #[arg(long, env = "HOLDFAST_CA_FILE", value_name = "FILE", help_heading = "Coordinator")]
+    ca_file: Option<PathBuf>,
     /// What shares keys [default: default; to find lineages: all]
     #[arg(long, env = "HOLDFAST_DOMAIN", value_name = "NAME", global = false)]
     domain: Option<String>,
@@ -71,6 +75,12 @@ pub(crate) struct Remote {
 /// The answer as an error of this program.
 pub(crate) fn remote(status: Status) -> Remote {
     let Problem { code, message, reason, .. } = Problem::of(&status);
+    let is_broken = std::error::Error::source(&status).is_some_and(|source| source.is::<tonic::transport::Error>());
+    if code == Code::Unknown && is_broken {
+        let message =
+            "the coordinator broke the connection off: does it speak TLS, as with https://, or something else?".to_owned();
+        return Remote { code: Code::Unavailable, reason, message };
+    }
     let message = match reason {
         _ if message.is_empty() => format!("the coordinator answered: {}", code.description()),
         Some(Reason::Unauthenticated) => {
@@ -103,8 +113,7 @@ enum Place {
 impl ConnectArgs {
     /// Where to go. What was written on the command line counts more than the environment.
     fn place(&self) -> Result<Place, Usage> {
-        let nowhere =
-            "where is the state? Give --repo s3://bucket/prefix (or set HOLDFAST_REPO), or --coordinator http://host:port";
+        let nowhere = "where is the state? Give --repo s3://bucket/prefix (or set HOLDFAST_REPO), or --coordinator http://host:port (or https://)";
         match which(self.coordinator.as_deref(), self.repo.repo.as_deref(), is_on_line)? {
             Which::Repository => Ok(Place::Repository),
             Which::Coordinator(url) => Ok(Place::Coordinator(url.to_owned())),
@@ -143,12 +152,13 @@ impl ConnectArgs {
     }
 
     async fn connect_to(&self, url: &str) -> anyhow::Result<Connection> {
-        let wrong = || Usage(format!("{url:?} is not a coordinator: write http://host:port"));
+        let wrong = || Usage(format!("{url:?} is not a coordinator: write http://host:port or https://host:port"));
+        if url.starts_with("https://") {
+            let way = secure(url, self.ca_file.as_deref(), None)?;
+            return Ok(self.connection(way.channel(), self.token()?, None, None));
+        }
         if !url.starts_with("http://") {
-            let tls = "this version of Holdfast does not speak TLS to a coordinator yet";
-            return Err(
-                if url.starts_with("https://") { Usage(format!("{tls}: write http://host:port")) } else { wrong() }.into()
-            );
+            return Err(wrong().into());
         }
         let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|_| wrong())?.connect_timeout(CONNECT_TIMEOUT);
         let unreachable = |error: tonic::transport::Error| {
@@ -172,6 +182,15 @@ impl ConnectArgs {
         let speaker = InterceptedService::new(channel.clone(), bearer.clone());
         Connection { speaker, channel, bearer, repository, domain: self.domain.clone(), in_process }
     }
+}
+
+/// The way over TLS to a coordinator.
+pub(crate) fn secure(url: &str, authorities: Option<&Path>, token: Option<&str>) -> Result<holdfast_agent::Connection, Usage> {
+    let whom = "whom may it trust? Give --ca-file (or set HOLDFAST_CA_FILE), such as /etc/ssl/certs/ca-certificates.crt";
+    let authorities = authorities.ok_or_else(|| Usage(whom.to_owned()))?;
+    std::fs::metadata(authorities).map_err(|error| Usage(format!("can't read {}: {error}", authorities.display())))?;
+    let token = token.map_or(Ok(Tokens::none()), Tokens::fixed).map_err(|error| Usage(error.to_string()))?;
+    holdfast_agent::Connection::secure(url, authorities, token).map_err(|error| Usage(error.to_string()))
 }
 
 /// A token in a file.

@@ -22,6 +22,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Identity;
 
 /// Serve a repository to agents and to this program.
 ///
@@ -34,6 +35,12 @@ pub(crate) struct CoordinatorArgs {
     /// The token that callers must present; made if the file does not exist
     #[arg(long, env = "HOLDFAST_TOKEN_FILE", value_name = "FILE")]
     token_file: PathBuf,
+    /// Speak TLS, with this certificate and those that lead to whom callers trust, in PEM
+    #[arg(long, env = "HOLDFAST_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key, in PEM
+    #[arg(long, env = "HOLDFAST_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// Listen beyond this machine although nothing is encrypted on the way
     #[arg(long)]
     plaintext_is_fine: bool,
@@ -67,15 +74,18 @@ const TOKEN_MIN: usize = 16;
 
 /// Serves until it is told to end.
 pub(crate) async fn run(args: CoordinatorArgs, out: &mut Output) -> anyhow::Result<Exit> {
-    if !args.listen.ip().is_loopback() && !args.plaintext_is_fine {
-        let why = "others could read the token and the keys on the way, since this version does not offer TLS";
-        let how = "listen on 127.0.0.1 behind something that encrypts, or give --plaintext-is-fine";
+    let identity = identity(&args)?;
+    if !args.listen.ip().is_loopback() && !args.plaintext_is_fine && identity.is_none() {
+        let why = "others could read the token and the keys on the way";
+        let how =
+            "give --tls-cert and --tls-key, listen on 127.0.0.1 behind something that encrypts, or give --plaintext-is-fine";
         return Err(Usage(format!("{} is not this machine alone: {why}; {how}", args.listen)).into());
     }
     let repository = args.repo.open().await?;
     let token = token(&args.token_file)?;
     let listener = TcpListener::bind(args.listen).await.with_context(|| format!("listen on {}", args.listen))?;
-    let url = format!("http://{}", listener.local_addr().context("listen")?);
+    let scheme = if identity.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{}", listener.local_addr().context("listen")?);
     let mut terminate = signal(SignalKind::terminate()).context("listen to signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen to signals")?;
     let stop = async move {
@@ -99,7 +109,10 @@ pub(crate) async fn run(args: CoordinatorArgs, out: &mut Output) -> anyhow::Resu
     // whichever ends first takes the other along
     let serving = async {
         let _ends_the_collector = stopped.clone().drop_guard();
-        coordinator.serve(listener, stop).await
+        match identity {
+            Some(identity) => coordinator.serve_encrypted(listener, identity, stop).await,
+            None => coordinator.serve(listener, stop).await,
+        }
     };
     let collecting = async {
         if let Some(collector) = &collector {
@@ -109,6 +122,13 @@ pub(crate) async fn run(args: CoordinatorArgs, out: &mut Output) -> anyhow::Resu
     let (served, ()) = tokio::join!(serving, collecting);
     served?;
     Ok(Exit::ok())
+}
+
+/// What it proves by that it is itself, if it does.
+fn identity(args: &CoordinatorArgs) -> Result<Option<Identity>, Usage> {
+    let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) else { return Ok(None) };
+    let read = |path: &Path| std::fs::read(path).map_err(|error| Usage(format!("can't read {}: {error}", path.display())));
+    Ok(Some(Identity::from_pem(read(certificate)?, read(key)?)))
 }
 
 /// What keeps the repository small, if it was said what is to remain.

@@ -52,7 +52,7 @@ use std::future::Future;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Identity};
 
 /// What a coordinator works with.
 #[derive(Debug, Clone)]
@@ -113,7 +113,20 @@ impl Coordinator {
     /// # Errors
     /// If the listener fails, or everybody could reach it ([`Access::Open`] is for loopback addresses).
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()> + Send) -> Result<(), CoordinatorError> {
-        server::serve(self.api(), &self.access, listener, stop).await
+        server::serve(self.api(), &self.access, listener, None, stop).await
+    }
+
+    /// As [`serve`](Self::serve), over TLS: with this certificate, which callers must trust, and its key.
+    ///
+    /// # Errors
+    /// As well if the two are of no use.
+    pub async fn serve_encrypted(
+        self,
+        listener: TcpListener,
+        identity: Identity,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<(), CoordinatorError> {
+        server::serve(self.api(), &self.access, listener, Some(identity), stop).await
     }
 
     /// Serves one client in this process over a pipe; the returned guard ends it when dropped.

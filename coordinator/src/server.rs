@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::server::Connected;
-use tonic::transport::{Channel, Endpoint, Server};
+use tonic::transport::{Channel, Endpoint, Identity, Server, ServerTlsConfig};
 use tonic_health::server::HealthReporter;
 use tower::limit::GlobalConcurrencyLimitLayer;
 
@@ -33,6 +33,8 @@ const CALLS_MAX: usize = 1024;
 const STREAMS_MAX: u32 = 256;
 /// A client that does not answer a ping for as long is gone.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
+/// Who has not agreed on a key by then is sent away.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Objects are megabytes long: with the usual 64 KiB in flight a client 20 ms away would get 3 MiB/s.
 const STREAM_WINDOW_BYTES: u32 = 2 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
@@ -56,11 +58,12 @@ impl InProcess {
     }
 }
 
-/// Serves what a listener accepts until `stop` resolves.
+/// Serves what a listener accepts until `stop` resolves; over TLS, if there is a certificate.
 pub(crate) async fn serve(
     api: Api,
     access: &Access,
     listener: TcpListener,
+    identity: Option<Identity>,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), CoordinatorError> {
     let address = listener.local_addr()?;
@@ -70,7 +73,7 @@ pub(crate) async fn serve(
     tracing::info!(%address, "serving");
     let ending = api.stop.clone();
     let gate = Gatekeeper::new(access);
-    let serving = run(api, &gate, accepted(listener));
+    let serving = run_encrypted(api.offer(&gate), identity, ending.clone(), accepted(listener));
     tokio::pin!(serving);
     tokio::select! {
         ended = &mut serving => return ended,
@@ -120,8 +123,24 @@ pub(crate) async fn run_offer<IO>(
 where
     IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
+    Box::pin(run_encrypted(offer, None, stop, connections)).await
+}
+
+async fn run_encrypted<IO>(
+    offer: Offer,
+    identity: Option<Identity>,
+    stop: CancellationToken,
+    connections: impl Stream<Item = io::Result<IO>> + Send,
+) -> Result<(), CoordinatorError>
+where
+    IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
     let (ended, health) = (stop.clone(), offer.health);
-    let serving = Server::builder()
+    let mut server = Server::builder();
+    if let Some(identity) = identity {
+        server = server.tls_config(ServerTlsConfig::new().identity(identity).timeout(HANDSHAKE))?;
+    }
+    let serving = server
         .http2_keepalive_interval(Some(KEEP_ALIVE.0))
         .http2_keepalive_timeout(Some(KEEP_ALIVE.1))
         .max_concurrent_streams(STREAMS_MAX)

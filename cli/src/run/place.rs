@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Where the state goes: straight into a repository, or through a coordinator that holds the credentials.
 
-use crate::connection::read_token;
+use crate::connection::{read_token, secure};
 use crate::exit::Usage;
 use crate::repo::{RepoArgs, Which, is_on_line, which};
 use clap::Args;
@@ -23,6 +23,9 @@ pub(super) struct PlaceArgs {
     /// A file with the coordinator's token [default: the environment's HOLDFAST_TOKEN]
     #[arg(long, env = "HOLDFAST_TOKEN_FILE", value_name = "FILE", help_heading = "Coordinator")]
     token_file: Option<PathBuf>,
+    /// Whom to trust with https://, in PEM
+    #[arg(long, env = "HOLDFAST_CA_FILE", value_name = "FILE", help_heading = "Coordinator")]
+    ca_file: Option<PathBuf>,
 }
 
 /// What the agent writes to.
@@ -51,7 +54,12 @@ impl PlaceArgs {
     }
 
     async fn attach(&self, url: &str, domain: &str, config: &mut AgentConfig) -> anyhow::Result<Place> {
-        let connection = Connection::new(url, self.token()?.as_deref()).map_err(|error| Usage(error.to_string()))?;
+        let token = self.token()?;
+        let connection = if url.starts_with("https://") {
+            secure(url, self.ca_file.as_deref(), token.as_deref())?
+        } else {
+            Connection::new(url, token.as_deref()).map_err(|error| Usage(error.to_string()))?
+        };
         let who = Who::of(domain, &config.lineage, &config.holder);
         let session = Session::open(connection, who).await?;
         config.owner = session.owner();

@@ -19,9 +19,15 @@ impl Serving {
 
     /// At this address. When this returns, it is ready.
     pub(crate) fn at(kit: &Kit, address: &str) -> Self {
+        Self::with(kit, address, &[])
+    }
+
+    /// With further options.
+    pub(crate) fn with(kit: &Kit, address: &str, options: &[&str]) -> Self {
         let token = kit.path("token");
         let args = ["-o", "json", "coordinator", "--listen", address, "--token-file", token.to_str().expect("text")];
-        let mut child = kit.command(&args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the program");
+        let mut child =
+            kit.command(&args).args(options).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the program");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
         let ready: serde_json::Value = serde_json::from_str(&line).expect("JSON");

@@ -125,7 +125,7 @@ fn command_lines_that_make_no_sense_are_answered() {
     bare(&["lineages", "--repo", "/tmp/x"]).refused(2, "is not a repository");
     bare(&["lineages", "--repo", "s3://bucket/x"]).refused(2, "no passphrase");
     bare(&["lineages", "--repo", "s3://bucket/x", "--coordinator", "http://x:1"]).refused(2, "name one");
-    bare(&["lineages", "--coordinator", "https://x:1"]).refused(2, "does not speak TLS");
+    bare(&["lineages", "--coordinator", "https://x:1"]).refused(2, "whom may it trust?");
     bare(&["lineages", "--coordinator", "x:1"]).refused(2, "is not a coordinator");
     bare(&["lineages", "--coordinator", "http://127.0.0.1:1"]).refused(4, "can't reach the coordinator");
     bare(&["restore"]).refused(2, "where to?");

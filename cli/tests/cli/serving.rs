@@ -3,6 +3,51 @@
 
 use crate::coordinator::Serving;
 use crate::kit::{Kit, Ran};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use std::path::PathBuf;
+
+/// Files with an authority, and with the certificate that it gave this machine, and its key.
+fn certified(kit: &Kit, name: &str) -> [PathBuf; 3] {
+    let key = || KeyPair::generate().expect("a key");
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, key()).expect("an authority");
+    let own = key();
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let certificate = CertificateParams::new(names).and_then(|params| params.signed_by(&own, &authority)).expect("a certificate");
+    let [ca, cert, secret] = ["ca", "cert", "key"].map(|part| kit.path(&format!("{name}.{part}")));
+    std::fs::write(&ca, authority.pem()).expect("a file");
+    std::fs::write(&cert, certificate.pem()).expect("a file");
+    std::fs::write(&secret, own.serialize_pem()).expect("a file");
+    [ca, cert, secret]
+}
+
+#[test]
+fn a_coordinator_proves_who_it_is() {
+    let kit = Kit::seeded();
+    let [ca, cert, key] = certified(&kit, "own").map(|path| path.into_os_string().into_string().expect("text"));
+    let [stranger, ..] = certified(&kit, "other").map(|path| path.into_os_string().into_string().expect("text"));
+    let serving = Serving::with(&kit, "127.0.0.1:0", &["--tls-cert", &cert, "--tls-key", &key]);
+    assert!(serving.url.starts_with("https://127.0.0.1:"), "{}", serving.url);
+    let run = |trusted: &str, args: &[&str]| -> Ran {
+        serving.command(&kit, args).env("HOLDFAST_CA_FILE", trusted).output().expect("the program").into()
+    };
+    assert_eq!(run(&ca, &["cat", "data/changed"]).text(), "after, longer\n");
+    let (to, state) = (kit.path("to"), kit.path("fresh"));
+    run(&ca, &["restore", to.to_str().expect("text")]).text();
+    assert_eq!(std::fs::read(to.join("new")).expect("a file"), b"new\n");
+    let state = format!("data={}", state.display());
+    run(&ca, &["run", "--lineage", "web", "--state", &state, "--", "true"]).text();
+    run(&stranger, &["lineages"]).refused(4, "certificate");
+    run("", &["lineages"]).refused(2, "whom may it trust? Give --ca-file");
+    run("/nowhere/ca", &["lineages"]).refused(2, "can't read /nowhere/ca");
+    let plain = serving.url.replace("https://", "http://");
+    let asked = serving.command(&kit, &["lineages"]).env("HOLDFAST_COORDINATOR", &plain).output();
+    Ran::from(asked.expect("the program")).refused(4, "does it speak TLS");
+    let options = ["coordinator", "--listen", "127.0.0.1:0", "--token-file", "/nowhere/token", "--tls-cert", &cert];
+    kit.run(&options).refused(2, "--tls-key");
+    kit.run(&[&options[..], &["--tls-key", "/nowhere/key"]].concat()).refused(2, "can't read /nowhere/key");
+}
 
 #[test]
 fn everything_works_through_a_coordinator() {
