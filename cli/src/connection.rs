@@ -75,10 +75,11 @@ pub(crate) struct Remote {
 /// The answer as an error of this program.
 pub(crate) fn remote(status: Status) -> Remote {
     let Problem { code, message, reason, .. } = Problem::of(&status);
-    let is_broken = std::error::Error::source(&status).is_some_and(|source| source.is::<tonic::transport::Error>());
-    if code == Code::Unknown && is_broken {
+    // an answer from afar has no source: here is what became of the connection
+    let is_broken = std::error::Error::source(&status).is_some();
+    if matches!(code, Code::Unknown | Code::Internal) && is_broken {
         let message =
-            "the coordinator broke the connection off: does it speak TLS, as with https://, or something else?".to_owned();
+            "the coordinator broke the connection off: it has ended, or speaks TLS (https://), or something else".to_owned();
         return Remote { code: Code::Unavailable, reason, message };
     }
     let message = match reason {

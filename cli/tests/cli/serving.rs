@@ -43,7 +43,7 @@ fn a_coordinator_proves_who_it_is() {
     run("/nowhere/ca", &["lineages"]).refused(2, "can't read /nowhere/ca");
     let plain = serving.url.replace("https://", "http://");
     let asked = serving.command(&kit, &["lineages"]).env("HOLDFAST_COORDINATOR", &plain).output();
-    Ran::from(asked.expect("the program")).refused(4, "does it speak TLS");
+    Ran::from(asked.expect("the program")).refused(4, "speaks TLS (https://)");
     let options = ["coordinator", "--listen", "127.0.0.1:0", "--token-file", "/nowhere/token", "--tls-cert", &cert];
     kit.run(&options).refused(2, "--tls-key");
     kit.run(&[&options[..], &["--tls-key", "/nowhere/key"]].concat()).refused(2, "can't read /nowhere/key");
