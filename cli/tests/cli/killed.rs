@@ -23,8 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SLOW: Duration = Duration::from_millis(40);
 /// At most so long after the members have come to where it is killed; a commit has ended by then, or not.
 const WITHIN_MS: u64 = 700;
-/// Each number goes to one file, then to the other; what is noted beside is when, by the program's own reading of the clock.
-const PROGRAM: &str = "i=0; while [ ! -e ../stop ]; do i=$((i+1)); echo $i >> first; echo $i >> second; \
+/// As long as the file `go` is there, and so not beyond this test, each number goes to one file, then to the other; what is noted beside is when, by the program's own reading of the clock.
+const PROGRAM: &str = "i=0; while [ -e ../go ]; do i=$((i+1)); echo $i >> first; echo $i >> second; \
                        read now rest < /proc/uptime; echo $now >> ../ticks-$0; sleep 0.02; done";
 /// Where a barrier is when the coordinator is killed: the step that the fourth member does not answer; the last one is after all.
 const PHASES: [Option<Step>; 7] = [Some(Step::Prepare), Some(Step::Freeze), Some(Step::Cut), Some(Step::Seal), None, None, None];
@@ -36,6 +36,7 @@ struct Programs {
 
 impl Programs {
     fn start(kit: Kit, serving: &Serving) -> Self {
+        write(&kit.path("go"), b"");
         let children = (0..PROGRAMS).map(|number| {
             let state = kit.path(&format!("state-{number}"));
             std::fs::create_dir_all(&state).expect("a directory");
@@ -106,7 +107,7 @@ impl Programs {
 
 impl Drop for Programs {
     fn drop(&mut self) {
-        let _ = std::fs::write(self.kit.path("stop"), "");
+        let _ = std::fs::remove_file(self.kit.path("go"));
         for child in &mut self.children {
             let _ = child.kill();
             let _ = child.wait();

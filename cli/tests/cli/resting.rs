@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 const CLEAN: usize = 5;
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Each number goes to one file, then to the other.
-const WRITER: &str = "i=0; while [ ! -e ../stop ]; do i=$((i+1)); echo $i >> first; echo $i >> second; sleep 0.001; done";
+/// As long as the file `go` is there, and so not beyond this test, each number goes to one file, then to the other.
+const WRITER: &str = "i=0; while [ -e ../go ]; do i=$((i+1)); echo $i >> first; echo $i >> second; sleep 0.001; done";
 
 fn clean(kit: &Kit) -> Vec<u64> {
     let ran = kit.json(&["timeline", "writer"]);
@@ -25,6 +25,7 @@ fn every_checkpoint_is_one_moment() {
     let kit = Kit::new();
     let state = kit.path("state");
     std::fs::create_dir_all(&state).expect("a directory");
+    std::fs::write(kit.path("go"), "").expect("a file");
     let (protects, within) = (format!("data={}", state.display()), state.to_str().expect("text"));
     let options = ["run", "--lineage", "writer", "--state", &protects, "--freeze", "--every-checkpoint", "--every", "0.5"];
     let writer = format!("cd {within}; {WRITER}");
@@ -34,7 +35,7 @@ fn every_checkpoint_is_one_moment() {
     // the last is of a program that has ended
     while clean(&kit).len() < CLEAN && began.elapsed() < PATIENCE {}
     let found = clean(&kit);
-    std::fs::write(kit.path("stop"), "").expect("a file");
+    std::fs::remove_file(kit.path("go")).expect("a file");
     assert!(child.wait().expect("it ends").success());
 
     assert!(found.len() >= CLEAN, "clean are only {found:?}");
