@@ -35,7 +35,7 @@ class House:
     def start(self):
         options = ["--state", f"data={self.state}", "--lineage", self.name, "--scratch", self.scratch, "--every", "1"]
         options += ["--freeze", "--pause-budget", str(BUDGET)] if self.stage.freezes else []
-        command = [sys.executable, "-I", PROGRAM, self.state, str(self.number), *map(str, self.ports)]
+        command = [sys.executable, "-I", PROGRAM, self.state, str(self.number), *[f"127.0.0.1:{port}" for port in self.ports]]
         self.process = self.stage.processes.start(self.name, [self.stage.holdfast, "run", *self.stage.connect(), *options, "--", *command])
 
     def begins(self):

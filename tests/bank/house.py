@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A house of the bank: `house.py DIRECTORY NUMBER PORT...`, with the ports of all houses in their order. It sends money to the others without end, and
-takes what they send, until it is killed.
+"""A house of the bank: `house.py DIRECTORY NUMBER HOST:PORT...`, with where all houses listen, in their order. It sends money to the others without end,
+and takes what they send, until it is killed.
 
 What happens is an entry of the journal first, is booked in SQLite then, and in the file with the balance at last. Only then is it said to anybody:
 a transfer is sent when it is booked, and acknowledged when it is booked. What is not acknowledged is sent again over each new connection, and who
@@ -153,11 +153,11 @@ class Ledger:
             return sorted(self.open[other].items())
 
 
-def pay(ledger, own, other, port):
+def pay(ledger, own, other, address):
     """Sends money to another house, as long as that takes it; one that is gone will be back."""
     while True:
         try:
-            with socket.create_connection(("127.0.0.1", port)) as line:
+            with socket.create_connection(address) as line:
                 line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 talk(ledger, own, other, line)
         except OSError:
@@ -210,14 +210,19 @@ def fatal(what):
     os._exit(1)
 
 
+def address(word):
+    host, port = word.rsplit(":", 1)
+    return host, int(port)
+
+
 def main():
-    directory, own, ports = Path(sys.argv[1]), int(sys.argv[2]), [int(word) for word in sys.argv[3:]]
+    directory, own, addresses = Path(sys.argv[1]), int(sys.argv[2]), [address(word) for word in sys.argv[3:]]
     threading.excepthook = fatal
     ledger = Ledger(directory)
-    with socket.create_server(("127.0.0.1", ports[own])) as server:
-        for other, port in enumerate(ports):
+    with socket.create_server(addresses[own]) as server:
+        for other, where in enumerate(addresses):
             if other != own:
-                threading.Thread(target=pay, args=(ledger, own, other, port), daemon=True).start()
+                threading.Thread(target=pay, args=(ledger, own, other, where), daemon=True).start()
         while True:
             line, _ = server.accept()
             threading.Thread(target=take, args=(ledger, line), daemon=True).start()

@@ -6,7 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from kube import CLUSTER, ROOT, Unmet, cluster, kubectl, must, text_of
+from kube import CLUSTER, ROOT, Unmet, cluster, kubectl, must
+from links import put, put_linked, put_shell, put_start
 
 sys.path.append(str(ROOT / "tests/databases"))
 
@@ -30,28 +31,18 @@ def image():
         # what is loaded by name, without what compiles queries
         files = [path for path in (home / "lib").glob("*.so") if "llvm" not in path.name]
         files += [home / "bin" / name for name in PROGRAMS]
-        libraries = {word for path in files for word in linked(path)}
-        zones = [Path("/usr/share/zoneinfo", name) for name in ["UTC", "GMT", "Etc/UTC"]]
-        for path in [*files, *map(Path, libraries), *zones]:
+        put_linked(files, root)
+        for zone in ["UTC", "GMT", "Etc/UTC"]:
+            path = Path("/usr/share/zoneinfo", zone)
             put(path, root / str(path).lstrip("/"))
         shutil.copytree(share, root / str(share).lstrip("/"))
-        for applet in ["sh", "cat"]:
-            put(Path(shutil.which("busybox")), root / "bin" / applet)
+        put_shell(["sh", "cat"], root)
         for name in PROGRAMS:
             (root / "bin" / name).symlink_to(home / "bin" / name)
         (root / "etc").mkdir()
         (root / "etc/passwd").write_text(PASSWD)
-        put(ROOT / "tests/e2e/postgres", root / "start")
+        put_start("postgres", root)
         cluster("image", "postgres", "/start", f"{root}=/")
-
-
-def linked(path):
-    return [word for word in text_of(["ldd", str(path)]).split() if word.startswith("/")]
-
-
-def put(source, target):
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(source, target)
 
 
 class Database:

@@ -100,7 +100,7 @@ def raise_cluster():
     busybox = shutil.which("busybox")
     if not busybox:
         raise Unmet("there is no busybox: apt-get install busybox-static")
-    applets = ["sh", "cat", "awk", "sleep", "dd", "ls", "sha256sum", "wget", "id", "mkdir", "rm", "stat", "wc"]
+    applets = ["sh", "cat", "awk", "sleep", "dd", "ls", "sha256sum", "wget", "id", "mkdir", "rm", "stat", "wc", "chown", "chmod", "start-stop-daemon"]
     files = [f"{busybox}=/bin/busybox", *[f"{busybox}=/bin/{applet}" for applet in applets]]
     cluster("image", "scribe", "/scribe", *files, f"{ROOT}/tests/e2e/scribe=/scribe")
 

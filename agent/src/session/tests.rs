@@ -60,6 +60,11 @@ impl Client {
         }
     }
 
+    /// A command of a later version, as it arrives here.
+    async fn unknown(&self) {
+        self.say.send(Ok(SessionResponse { command: None })).await.expect("heard");
+    }
+
     async fn command(&self, command: session_response::Command) {
         self.say.send(Ok(SessionResponse { command: Some(command) })).await.expect("heard");
     }
@@ -119,6 +124,7 @@ async fn a_session_from_hello_to_the_last_word() {
         let mut client = clients.recv().await.expect("an agent");
         let hello = client.hello().await;
         assert_eq!((hello.protocol, hello.holder.as_str(), hello.instance.len()), (holdfast_proto::AGENT_PROTOCOL, "a test", 16));
+        client.unknown().await;
         client.welcome(b"first").await;
         (client, hello)
     });
@@ -148,6 +154,7 @@ async fn a_session_from_hello_to_the_last_word() {
     let problem = live.problem.expect("the first");
     assert_eq!((live.problems, &problem.path[..], problem.what.as_str()), (3, &b"/data/key"[..], "Permission denied"));
 
+    client.unknown().await;
     client.command(session_response::Command::Flush(v1::Flush { id: 3, within_ms: 60_000 })).await;
     let Some(Command::Flush(answer)) = asked.recv().await else { panic!("no flush") };
     answer.send(Ok(checkpoint(8))).expect("awaited");
@@ -183,6 +190,25 @@ async fn refusals_are_final_only_if_they_are() {
     });
     let error = opened.expect_err("refused for good").to_string();
     assert!(error.ends_with(": no"), "{error}");
+}
+
+#[tokio::test]
+async fn whoever_is_patient_waits_for_a_coordinator_of_a_nearer_version() {
+    let mut tasks = JoinSet::new();
+    let (mut clients, connection) = coordinator(&mut tasks).await;
+    let (told, mut heard) = mpsc::channel(8);
+    let notices = Notices::new(move |notice| told.try_send(format!("{notice:?}")).expect("room"));
+    let caller = Caller::new(who()).expect("random numbers");
+    let (opened, ()) = tokio::join!(Session::open_patiently(connection, caller, notices), async {
+        let client = clients.recv().await.expect("an agent");
+        client.say.send(Err(Answer::failed_precondition("use versions that are nearer"))).await.expect("heard");
+        let mut client = clients.recv().await.expect("the agent again");
+        client.hello().await;
+        client.welcome(b"first").await;
+    });
+    opened.expect("a session");
+    let said = heard.recv().await.expect("it was told");
+    assert!(said.contains("nearer"), "{said}");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod disks;
 mod faults;
 mod flushes;
 mod kit;
+mod pod;
 mod proofs;
 mod restarts;
 mod seconds;

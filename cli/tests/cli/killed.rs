@@ -26,8 +26,8 @@ const WITHIN_MS: u64 = 700;
 /// As long as the file `go` is there, and so not beyond this test, each number goes to one file, then to the other; what is noted beside is when, by the program's own reading of the clock.
 const PROGRAM: &str = "i=0; while [ -e ../go ]; do i=$((i+1)); echo $i >> first; echo $i >> second; \
                        read now rest < /proc/uptime; echo $now >> ../ticks-$0; sleep 0.02; done";
-/// Where a barrier is when the coordinator is killed: the step that the fourth member does not answer; the last one is after all.
-const PHASES: [Option<Step>; 7] = [Some(Step::Prepare), Some(Step::Freeze), Some(Step::Cut), Some(Step::Seal), None, None, None];
+/// What is waited for is looked at so often.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 struct Programs {
     kit: Kit,
@@ -116,7 +116,18 @@ impl Drop for Programs {
 }
 
 #[test]
-fn a_coordinator_that_is_killed_leaves_a_snapshot_whole_or_not_at_all() {
+fn a_coordinator_that_is_killed_before_the_commit_leaves_no_snapshot() {
+    killed_at(&[Some(Step::Prepare), Some(Step::Freeze), Some(Step::Cut), Some(Step::Seal)]);
+}
+
+#[test]
+fn a_coordinator_that_is_killed_within_the_commit_leaves_a_snapshot_whole_or_not_at_all() {
+    killed_at(&[None; 3]);
+}
+
+/// Kills a coordinator at some phases of a barrier, one after the other: each is the step that the fourth member does not answer, or none, and then it is the
+/// commit.
+fn killed_at(phases: &[Option<Step>]) {
     let mut dice = Dice::new();
     let kit = Kit::new();
     let fourth = kit.path("fourth");
@@ -129,8 +140,8 @@ fn a_coordinator_that_is_killed_leaves_a_snapshot_whole_or_not_at_all() {
     let token = std::fs::read_to_string(kit.path("token")).expect("a token").trim().to_owned();
     let programs = Programs::start(kit, &serving);
     let (mut taken, mut not) = (0, 0);
-    for round in 0..rounds(PHASES.len() as u64) {
-        let silent = PHASES[usize::try_from(round).expect("few") % PHASES.len()];
+    for round in 0..rounds(phases.len() as u64) {
+        let silent = phases[usize::try_from(round).expect("few") % phases.len()];
         let (name, next) = (format!("killed-{round}"), format!("next-{round}"));
         let mut laggard = Laggard::open(&serving.url, &token, "fourth", sequence);
         protected(&serving, &programs.kit);
@@ -196,7 +207,7 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let began = Instant::now();
     while !condition() {
         assert!(began.elapsed() < PATIENCE, "{what} never came to be");
-        std::thread::yield_now();
+        std::thread::park_timeout(LOOK_EVERY);
     }
 }
 

@@ -6,6 +6,7 @@
 mod checking;
 #[allow(dead_code, reason = "the benchmark of many agents uses the rest")]
 mod coordinator;
+mod demo;
 mod forgetting;
 mod killed;
 mod kit;

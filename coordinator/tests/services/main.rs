@@ -11,4 +11,5 @@ mod lineages;
 mod objects;
 mod restores;
 mod sessions;
+mod skew;
 mod snapshots;

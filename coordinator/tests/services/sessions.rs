@@ -14,7 +14,7 @@ async fn lineage(channel: &Channel, name: &str) -> Lineage {
 }
 
 /// Asks again until the answer satisfies: what was sent takes its time to arrive.
-async fn eventually(channel: &Channel, name: &str, satisfied: impl Fn(&Lineage) -> bool) -> Lineage {
+pub(crate) async fn eventually(channel: &Channel, name: &str, satisfied: impl Fn(&Lineage) -> bool) -> Lineage {
     let asking = async {
         loop {
             let found = lineage(channel, name).await;

@@ -84,7 +84,12 @@ def with_component(then, beside):
     try:
         copies(then, beside)
     finally:
-        kubectl("delete", "--ignore-not-found", *[word for file in ["rbac", "policy"] for word in ["-f", ROOT / COMPONENT / f"{file}.yaml"]])
+        forbid_making()
+
+
+def forbid_making():
+    """The installation as it was before that."""
+    kubectl("delete", "--ignore-not-found", *[word for file in ["rbac", "policy"] for word in ["-f", ROOT / COMPONENT / f"{file}.yaml"]])
 
 
 def allow_making(namespace):

@@ -49,7 +49,7 @@ def another_leader():
 
 @scenario(alone=True)
 def certificates_change(store):
-    """A new authority takes over while everything runs: no pod is refused, no agent restarts, and the next leader is known by the new one."""
+    """A new authority takes over while everything runs: no pod is refused, and no agent restarts. While the next one does, leader, webhook and agent die, and come back."""
     found, lines = streaming(SPACE)
     kubectl("set", "env", "-n", stage.SYSTEM, "deployment/holdfast-coordinator", "HOLDFAST_TRUST_SECONDS=30")
     try:
@@ -70,22 +70,47 @@ def certificates_change(store):
             signs()
             time.sleep(1)
         must(not refusals, f"pods were refused meanwhile: {refusals[:2]}")
-        another_leader()
-        nothing_restarted(SPACE, found, lines)
+        deaths_meanwhile(found, lines)
     finally:
         kubectl("set", "env", "-n", stage.SYSTEM, "deployment/holdfast-coordinator", "HOLDFAST_TRUST_SECONDS-")
         kubectl("rollout", "status", "-n", stage.SYSTEM, "deployment/holdfast-coordinator", "--timeout=180s", seconds=200)
+
+
+def deaths_meanwhile(found, lines):
+    """Yet another authority takes over, and one of each that knows the last one dies: what comes back knows the new one."""
+    given = next_authority()
+    another_leader()
+    webhook = until("a webhook is found", lambda: next(filter(None, webhook_processes()), None), 60)
+    os.kill(webhook, signal.SIGKILL)
+    again = kill_agent(found[0])
+    until("the authority signs that was given then", lambda: authority("ca.crt") == given, 120)
+    until("both webhooks run", lambda: all(webhook_processes()), 60)
+    for name, port in [("holdfast-webhook", 443), ("holdfast-coordinator", 7420)]:
+        until(f"{name} shows its certificate", lambda name=name, port=port: shown_by(name, port, given), 90)
+    until("pods are let in", lambda: not admitted(), 30)
+    nothing_restarted(SPACE, found, lines, but={name_of(found[0]): again})
+
+
+def kill_agent(pod):
+    """Kills the agent of a pod, and waits until it is started again: how often it has been, by then."""
+    name = name_of(pod)
+    again = {"holdfast-agent": restarts(get("pod", name, SPACE)).get("holdfast-agent", 0) + 1}
+    os.kill(until("the agent is found", lambda: agent_of(SPACE, name)), signal.SIGKILL)
+    until("the agent is started again", lambda: restarts(get("pod", name, SPACE)) == again, 60)
+    return again
 
 
 @scenario(alone=True)
 def agent_is_killed(store):
     """An agent is killed while it streams: it alone restarts, the application does not notice, and its lag recovers."""
     found, lines = streaming(SPACE)
-    victim = name_of(found[0])
-    os.kill(until("the agent is found", lambda: agent_of(SPACE, victim)), signal.SIGKILL)
-    until("the agent is started again", lambda: restarts(get("pod", victim, SPACE)).get("holdfast-agent") == 1, 60)
-    nothing_restarted(SPACE, found, lines, but={victim: {"holdfast-agent": 1}})
+    nothing_restarted(SPACE, found, lines, but={name_of(found[0]): kill_agent(found[0])} | already(found[1:]))
     kubectl("delete", "deployment", "-n", SPACE, "pair")
+
+
+def already(found):
+    """What of some pods was started again before."""
+    return {name_of(pod): restarts(pod) for pod in found}
 
 
 @scenario(alone=True)

@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The agent's process as a pod runs it: against a real coordinator behind TLS and tokens, killed at any moment.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "a test may stop at once")]
 #![allow(clippy::print_stdout, reason = "a measurement says what it has measured")]
 
-#[path = "../common/mod.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
-mod common;
 mod deaths;
 mod deliveries;
 mod ends;

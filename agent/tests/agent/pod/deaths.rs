@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The agent is killed, at any moment, and started again in the same pod: the application notices nothing, and nothing is lost.
 
-use crate::kit::{World, in_time};
+use crate::pod::kit::{World, in_time};
 use std::fs;
 use std::io::Write;
 use std::time::Duration;
@@ -99,7 +99,7 @@ async fn a_restore_that_was_cut_short_is_done_again() {
     for _ in 0..5 {
         let agent = pod.agent();
         // killed as soon as something is there
-        let some = crate::kit::until_some(async || {
+        let some = crate::pod::kit::until_some(async || {
             let names = fs::read_dir(world.path("state")).expect("a directory").count();
             (names > 0 || !gate.is_running()).then_some(names)
         });

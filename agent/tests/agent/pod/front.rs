@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A coordinator as pods see it: it knows by the token whose state is kept, has agents wait, and passes the rest on to a real one.
 
-use crate::kit::{LINEAGE, World};
+use crate::pod::kit::{LINEAGE, World};
 use holdfast_coordinator::{Access, Config, Coordinator, InProcess};
 use holdfast_core::id::OwnerId;
 use holdfast_proto::v1::agent_service_client::AgentServiceClient;

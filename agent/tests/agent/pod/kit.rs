@@ -2,8 +2,8 @@
 //! A world for one pod after another: a repository, a coordinator in front of it, a volume, and the agent's program.
 
 use crate::common::{files, files_of};
-use crate::front::{Authority, Front, Heard, Shared};
-use crate::store::Fickle;
+use crate::pod::front::{Authority, Front, Heard, Shared};
+use crate::pod::store::Fickle;
 use holdfast_agent::clock::SystemClock;
 use holdfast_agent::pod::Receipt;
 use holdfast_core::pod::{PodConfig, PodDivergence, PodPath, PodRestore};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is away comes back, or is replaced: no agent is restarted for it, and the lag recovers.
 
-use crate::front::Authority;
-use crate::kit::World;
+use crate::pod::front::Authority;
+use crate::pod::kit::World;
 use std::fs;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

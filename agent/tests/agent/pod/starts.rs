@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a start waits for, and what it says meanwhile.
 
-use crate::kit::{World, is_there};
+use crate::pod::kit::{World, is_there};
 use holdfast_core::pod::{PodDivergence, PodPath, PodRestore};
 use holdfast_proto::v1;
 use std::fs;

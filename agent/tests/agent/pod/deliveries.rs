@@ -2,7 +2,7 @@
 //! States that are written into volumes, and nothing else.
 
 use crate::common::files;
-use crate::kit::World;
+use crate::pod::kit::World;
 use holdfast_agent::delivery::{DeliveryError, Settings, write};
 use holdfast_agent::marker;
 use holdfast_core::delivery::{Delivery, Parcel, Reason, Report};

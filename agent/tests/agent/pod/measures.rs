@@ -2,7 +2,7 @@
 //! What the agent's process takes: memory at rest and at work, time, processor. Prints it; what is asserted is the limit that a pod has by default.
 //! To be run by hand, with a static binary made for release in `HOLDFAST_AGENT_BINARY`.
 
-use crate::kit::World;
+use crate::pod::kit::World;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};

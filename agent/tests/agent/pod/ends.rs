@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The end of a pod: the notice, what is captured of the last moments, and the last word.
 
-use crate::kit::World;
+use crate::pod::kit::World;
 use std::fs;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
