@@ -17,6 +17,8 @@ S3 = f"http://{HOST}:9100"
 SYSTEM = "holdfast-system"
 LOGS = Path(os.environ.get("HOLDFAST_E2E_LOGS") or ROOT / ".cache/logs/e2e")
 IMAGES = Path(os.environ.get("HOLDFAST_E2E_IMAGES") or ROOT / ".cache/images")
+# one as whom the application's image may go on
+PASSWD = "postgres:x:999:999::/:/bin/sh\n"
 KUSTOMIZATION = ROOT / "tests/e2e/deploy"
 # the same, with what a restore beside the original needs
 BESIDE = ROOT / "tests/e2e/beside"
@@ -101,7 +103,9 @@ def raise_cluster():
     if not busybox:
         raise Unmet("there is no busybox: apt-get install busybox-static")
     applets = ["sh", "cat", "awk", "sleep", "dd", "ls", "sha256sum", "wget", "id", "mkdir", "rm", "stat", "wc", "chown", "chmod", "start-stop-daemon"]
-    files = [f"{busybox}=/bin/busybox", *[f"{busybox}=/bin/{applet}" for applet in applets]]
+    passwd = IMAGES / "passwd"
+    passwd.write_text(PASSWD)
+    files = [f"{busybox}=/bin/busybox", *[f"{busybox}=/bin/{applet}" for applet in applets], f"{passwd}=/etc/passwd"]
     cluster("image", "scribe", "/scribe", *files, f"{ROOT}/tests/e2e/scribe=/scribe")
 
 

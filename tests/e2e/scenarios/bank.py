@@ -8,12 +8,12 @@ from pathlib import Path
 import stage
 from app import agent_of, policy, process_of, ready_pods
 from houses import ADDRESS, HOUSES, NAME, Deaths, bank, found, go_on, image
-from kube import apply, condition, get, kubectl, must, say, until
+from kube import apply, condition, get, kubectl, must, name_of, say, until
 from scenario import scenario
 from scenarios.beside import allow_making, forbid_making
 from scenarios.restores import restore, settled as restored
 from scenarios.snapshots import settled, snapshot
-from streams import until_caught_up
+from streams import sequence
 
 from audit import Auditor  # isort: skip # beside the house, which `houses` has found
 
@@ -30,6 +30,17 @@ def victims():
     return [*agents, ("the coordinator", lambda: process_of(stage.SYSTEM, stage.leader(), b"/holdfast-coordinator"))]
 
 
+def until_captured():
+    """Waits until each house's agent has made another checkpoint: what is written without pause is at rest only in snapshots."""
+    before = {name_of(one): sequence(one) for one in stage.lineages(SPACE, NAME)}
+
+    def captured():
+        now = stage.lineages(SPACE, NAME)
+        return len(now) == HOUSES and all(sequence(one) > before.get(name_of(one), 0) for one in now)
+
+    until("each house is captured", captured, 240)
+
+
 def moment(name, deaths):
     """A snapshot of all houses at one moment, if it is one; with somebody who is killed, it need not be."""
     began = time.monotonic()
@@ -38,7 +49,7 @@ def moment(name, deaths):
         deaths.kill(victims())
     status = settled(name, SPACE, 240)
     if deaths:
-        until_caught_up(SPACE, NAME, HOUSES, 240)
+        until_captured()
     said = condition({"status": status}, "Succeeded")
     say(f"          {name}{f', {deaths.kills[-1]} killed' if deaths else ''}: {time.monotonic() - began:.1f} s: {said['message']}")
     is_one = said["status"] == "True" and status["consistency"] == "Frozen"
@@ -83,7 +94,7 @@ def opened(store):
     apply(ADDRESS, bank(), namespace=SPACE)
     ready_pods(SPACE, NAME, HOUSES, seconds=240)
     go_on(SPACE)
-    until_caught_up(SPACE, NAME, HOUSES)
+    until_captured()
 
 
 @scenario(alone=True)
