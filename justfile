@@ -44,6 +44,11 @@ e2e *arguments:
     .ci/run --needs e2e
     tests/e2e/run.py {{arguments}}
 
+# Agents and coordinators of this version and of an older commit beside each other, on the test cluster; as root
+skew commit:
+    .ci/run --needs e2e
+    tests/e2e/skew.sh {{commit}}
+
 # Databases as Debian has them: frozen under load, restored, checked; as root, which installs those that are missing
 databases *arguments:
     .ci/run --needs databases

@@ -27,7 +27,7 @@ from scenario import ALL
 # Two processors, and scenarios that wait for kubelets and kernels most of the time.
 AT_ONCE = 4
 
-for module in ["manual", "first", "workloads", "users", "bounds", "losses", "rollouts", "refusals", "table", "table_of_workloads", "tokens", "control", "example", "snapshots", "rests", "databases", "restores", "beside", "recovery", "upgrades", "outages", "halves", "labels", "network", "stores", "across", "kubeconfig", "bank"]:
+for module in ["manual", "first", "workloads", "users", "bounds", "losses", "rollouts", "refusals", "table", "table_of_workloads", "tokens", "control", "example", "snapshots", "rests", "databases", "restores", "beside", "recovery", "upgrades", "versions", "outages", "halves", "labels", "network", "stores", "across", "kubeconfig", "bank"]:
     importlib.import_module(f"scenarios.{module}")
 
 
