@@ -12,6 +12,7 @@ from scenario import scenario
 SPACE = "upgrades"
 IMAGE = "holdfast.local/holdfast-agent"
 UNDERWAY = "holdfast.dev/agent-upgrade"
+WEBHOOKS = "app.kubernetes.io/name=holdfast-webhook"
 
 
 def renamed(archive, image, to):
@@ -32,6 +33,8 @@ def inject(image):
     """What an upgrade changes: the image that the webhook adds."""
     kubectl("set", "env", "-n", stage.SYSTEM, "deployment/holdfast-webhook", f"HOLDFAST_AGENT_IMAGE={image}")
     kubectl("rollout", "status", "-n", stage.SYSTEM, "deployment/holdfast-webhook", "--timeout=180s", seconds=200)
+    # as long as one of before is ending, it may still be asked
+    until("no webhook of before is left", lambda: len(pods(stage.SYSTEM, WEBHOOKS, ending=True)) == 2, 90)
 
 
 def images(pod):
