@@ -39,7 +39,7 @@ fn whatever_is_done_to_a_file_between_two_clones_is_captured() {
         lab.capture(&mut session, &mounted.path, Dirt::all(), false);
         assert_eq!(clones(&lab).count(), 2, "both are cloned");
         let (mut all, mut read, mut spared) = (0, 0, 0);
-        let rounds = rounds(20);
+        let rounds = rounds(12);
         for round in 0..rounds {
             // some while somebody stands still: those make no clones where little has changed, and what comes after is compared with older ones
             lab.brief = dice.roll(2) == 0;

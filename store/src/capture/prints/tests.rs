@@ -102,7 +102,7 @@ fn edit_and_capture(lab: &Lab, source: &TempDir, place: &TempDir, with_prints: b
     let mut files = [Edits::new(source.path(), names[0], 4096, &mut dice), Edits::new(source.path(), names[1], 1, &mut dice)];
     lab.capture(&mut session, source.path(), Dirt::all(), false);
     let (mut read, mut hashed) = (0, 0);
-    let rounds = rounds(14);
+    let rounds = rounds(8);
     for round in 0..rounds {
         for file in &mut files {
             for _ in 0..=dice.roll(30) {
